@@ -1,0 +1,54 @@
+"""A case: which files hold one patient's image and its annotation. Voxels stay on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["train", "test", "predict"]
+"""``predict`` marks a case without annotation: it is segmented, never trained on or scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFile:
+    """One image file (or folder of slices); its channels follow those of the files before it."""
+
+    path: Path
+    """A volume file, an image, or a folder that holds a DICOM series."""
+    series: str | None = None
+    """SeriesInstanceUID, where the folder holds several DICOM series."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPart:
+    """One file (or folder of slices) of an annotation; later parts are painted over earlier ones."""
+
+    path: Path
+    """A label volume, a mask, a folder of PNG slices, or a folder with a DICOM mask series."""
+    select: Mapping[str, tuple[int, ...]] | None = None
+    """Label name to the file's values that mean it; an empty tuple means any non-zero value.
+
+    ``None``: the file holds the values of the manifest's label table.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One patient's scan, or one photograph, with its annotation where there is one."""
+
+    id: str
+    image: tuple[ImageFile, ...]
+    """Channels in the manifest's order; a 4-D NIfTI brings several channels in one file."""
+    label: tuple[LabelPart, ...] = ()
+    annotated: tuple[str, ...] | None = None
+    """Names of the labels this case's annotation covers; ``None`` means all of them."""
+    group: str | None = None
+    """Cases of one group (a patient, a drive) never stand on both sides of a split."""
+    split: Split | None = None
+    """Set where the data set itself says it; otherwise the manifest's split rule decides."""
+    fold: int | None = None
+    """Fold in which this case is used for validation, where the data set itself says it."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """What a reader knows besides, by name (observer, scanner); it never changes a result."""
