@@ -99,6 +99,8 @@ class Dataset:
     fingerprint: Fingerprint
     mirror_axes: tuple[int, ...] | None = None
     """Axes that may be mirrored, where the manifest says it."""
+    normalization: tuple[str, ...] = ()
+    """What the manifest asks of each channel; ``()`` is ``auto`` for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +148,18 @@ class Plan:
     normalization: tuple[ChannelNormalization, ...]
     coarse_axis: int | None
     """Axis resampled apart (nearest along it) because it is much coarser than the others."""
+    order: int = 3
+    """Spline order for images."""
+    crop: bool = True
+    """Crop to the bounding box of non-zero voxels first."""
     patch_size: tuple[int, ...]
     batch_size: int
     slice_axis: int | None
     mirror_axes: tuple[int, ...]
     """Spatial axes flipped in augmentation, and at inference where mirroring is on."""
     network: NetworkSpec
+    budget: str
+    """Training budget such as ``10min`` or ``50000it``: the config's, or what ``auto`` became."""
     scheme: LabelScheme
     info: DataInfo
     decisions: tuple[Decision, ...]

@@ -1,0 +1,1 @@
+"""Volumes, affines, orientation, cropping and resampling; touches no file."""

@@ -1,0 +1,1 @@
+"""File formats to volumes and back; nibabel, SimpleITK and LPS live here."""

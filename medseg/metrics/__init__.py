@@ -1,0 +1,1 @@
+"""Metrics: each file one kind; units stand in the result's name."""

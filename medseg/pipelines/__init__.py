@@ -1,0 +1,1 @@
+"""Config to finished run: building stages, wiring, running, and the command line."""

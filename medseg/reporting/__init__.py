@@ -1,0 +1,1 @@
+"""Tables for programs and pages for people: one page per case, one for the cohort."""

@@ -1,0 +1,1 @@
+"""Which patches training sees, and how they are read."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from medseg.artefacts import Dataset, Plan
+from medseg.planning.planner import Wishes, make_plan
 from medseg.settings import NetworkSettings
 from medseg.stages.context import Context
 from medseg.stages.patch_sample import PatchSample
 from medseg.stages.resample import Resample
 from medseg.stages.train import Train
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,5 +33,30 @@ class Planning:
     train: Train = field(default_factory=Train)
 
     def run(self, dataset: Dataset, context: Context) -> Plan:
-        """Return the plan."""
-        raise NotImplementedError
+        """Return the plan; every decision is logged.
+
+        Raises
+        ------
+        ConfigError
+            If a value set in the config does not fit the data, or the network does not take an
+            argument: better now than after hours of resampling.
+        """
+        import torch
+
+        from medseg.networks import build_network
+
+        wishes = Wishes(
+            spacing=self.resample.spacing,
+            order=self.resample.order,
+            crop=self.resample.crop,
+            patch_size=self.patch_sample.patch_size,
+            batch_size=self.train.batch_size,
+            budget=self.train.budget,
+            network=self.network,
+        )
+        plan = make_plan(dataset, wishes, context.device)
+        with torch.device("meta"):  # checks the arguments without making weights
+            build_network(plan.network, plan.slice_axis)
+        for row in plan.decisions:
+            logger.info("%s = %s (%s; %s)", row.key, row.value, row.rule, row.data)
+        return plan

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from medseg.artefacts import Dataset, Plan, ReportFiles, Segmentations, TrainedModel
-from medseg.stages.context import Context
+import medseg
+from medseg.artefacts import (
+    Dataset,
+    IngestedCase,
+    Plan,
+    ReportFiles,
+    Segmentations,
+    SegmentedCase,
+    SetAside,
+    TrainedModel,
+)
+from medseg.case import Case
+from medseg.stages.context import CaseResults, Context
+
+if TYPE_CHECKING:
+    from medseg.reporting.assess import AssessedCase
+    from medseg.reporting.case_report import CaseReport, Role
+    from medseg.reporting.render import About
+    from medseg.reporting.write import ReportInput
+
+BYTES_PER_VOXEL = 10
+"""Prediction, reference and masks of one case, beside its image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,4 +49,125 @@ class Report:
         context: Context,
     ) -> ReportFiles:
         """Return the report's files."""
-        raise NotImplementedError
+        from medseg.reporting.cohort_page import Cohort
+        from medseg.reporting.tables import summaries_by_role
+        from medseg.reporting.words import usual_components
+        from medseg.reporting.write import write_report
+
+        ingested = {case.case.id: case for case in dataset.cases}
+        assessed = _assess(dataset, segmentations, ingested, context)
+        reports, inputs = self._collect(assessed.done, ingested)
+        cohort = Cohort(
+            reports=reports,
+            summaries=summaries_by_role(reports),
+            usual=usual_components(reports),
+            set_aside=self._set_aside(context, assessed.set_aside),
+            decisions=plan.decisions,
+            rules=segmentations.rules,
+            history=model.history,
+        )
+        names = ("background", *(label.name for label in dataset.scheme.labels))
+        files = write_report(
+            context.workdir / "report", cohort, _about(dataset, model), inputs, names
+        )
+        context.log_metrics(files.headline, 0)
+        return files
+
+    def _collect(
+        self, assessed: Mapping[str, AssessedCase], ingested: Mapping[str, IngestedCase]
+    ) -> tuple[tuple[CaseReport, ...], dict[str, ReportInput]]:
+        """Read the case reports back and add what the data set knows of each case."""
+        from medseg.reporting.case_report import load_report
+        from medseg.reporting.write import ReportInput
+
+        reports, inputs = [], {}
+        for name, found in assessed.items():
+            source = ingested[name]
+            notes = tuple(self._cleaned(text) for text in source.warnings)
+            group = source.case.group
+            reports.append(replace(load_report(found.report), notes=notes, group=group))
+            inputs[name] = ReportInput(folder=found.folder, identifiers=self._identity(source))
+        return tuple(reports), inputs
+
+    def _set_aside(self, context: Context, own: tuple[SetAside, ...]) -> tuple[SetAside, ...]:
+        """List the cases that this stage and, where the runner says so, earlier ones set aside."""
+        earlier: tuple[SetAside, ...] = tuple(getattr(context, "all_set_aside", ()))
+        rows = dict.fromkeys((*earlier, *own))
+        return tuple(replace(row, reason=self._cleaned(row.reason)) for row in rows)
+
+    def _cleaned(self, text: str) -> str:
+        """Take paths out of a message, unless identifiers are to be kept."""
+        from medseg.reporting.render import without_paths
+
+        return text if self.identifiers == "keep" else without_paths(text)
+
+    def _identity(self, source: IngestedCase) -> dict[str, str]:
+        """Return what identifies a case's patient, where it may be shown."""
+        if self.identifiers == "drop":
+            return {}
+        shown = {"Image files": ", ".join(file.path.name for file in source.case.image)}
+        return {"Patient": source.case.group, **shown} if source.case.group else shown
+
+
+def _assess(
+    dataset: Dataset,
+    segmentations: Segmentations,
+    ingested: Mapping[str, IngestedCase],
+    context: Context,
+) -> CaseResults[AssessedCase]:
+    """Score and draw every segmented case, in parallel."""
+    from medseg.reporting.assess import assess_case
+
+    items: dict[str, dict[str, Any]] = {}
+    largest = 0
+    for segmented in segmentations.cases:
+        source = ingested[segmented.id]
+        if not _is_file_name(segmented.id):
+            reason = "its id cannot be a file name; rename the case in the manifest or its files"
+            context.set_aside(segmented.id, reason)
+            continue
+        items[segmented.id] = {
+            "case": _without_split(source.case),
+            "pred": segmented.pred,
+            "scheme": dataset.scheme,
+            "modality": dataset.info.modality,
+            "role": _role(segmented, source),
+            "fold": segmented.fold,
+            "digest": source.digest,
+        }
+        voxels = 1
+        for side in source.grid.shape:
+            voxels *= side
+        largest = max(largest, voxels)
+    per_voxel = 4 * len(dataset.info.channels) + BYTES_PER_VOXEL
+    return context.map_cases(assess_case, items, memory=largest * per_voxel)
+
+
+def _role(segmented: SegmentedCase, source: IngestedCase) -> Role:
+    """Tell what a case is for in the report."""
+    if segmented.split == "predict" or not source.case.label:
+        return "predict"
+    return "test" if segmented.split == "test" else "validation"
+
+
+def _without_split(case: Case) -> Case:
+    """Keep what decides how a case looks, so that its result is found again."""
+    return Case(id=case.id, image=case.image, label=case.label, annotated=case.annotated)
+
+
+def _is_file_name(name: str) -> bool:
+    """Tell whether an id names a file in the report's own folder on every system."""
+    return bool(name) and not name.startswith(".") and not set(name) & set('/\\:*?"<>|\0')
+
+
+def _about(dataset: Dataset, model: TrainedModel) -> About:
+    """Collect what the footers say."""
+    from medseg.reporting.render import About
+
+    network = f"{model.network.name}, {model.best_step:,} of {model.steps:,} steps"
+    return About(
+        model=f"{network}, fold {model.fold}",
+        version=medseg.__version__,
+        info=dataset.info,
+        made=date.today().isoformat(),
+    )

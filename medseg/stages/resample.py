@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import ClassVar, Literal
 
-from medseg.artefacts import Dataset, Plan, Resampled
+import numpy as np
+
+from medseg.artefacts import Dataset, IngestedCase, Plan, Resampled, ResampledCase
+from medseg.case import Case
+from medseg.errors import ConfigError
+from medseg.geometry.volume import Grid
+from medseg.labels import LabelScheme
+from medseg.preprocessing import Box, Recipe, preprocess
 from medseg.stages.context import Context
+from medseg.stages.ingest import bare_case, bare_scheme
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resample:
-    """Bring every case to one spacing: splines for images, linear one-hot for labels."""
+    """Bring every case to one spacing: splines for images, linear one-hot for labels.
+
+    The plan carries these settings to wherever an image is prepared, so that prediction does
+    exactly what training did.
+    """
 
     writes: ClassVar[str] = "resampled"
     spacing: tuple[float, ...] | Literal["auto"] = "auto"
@@ -21,6 +35,122 @@ class Resample:
     crop: bool = True
     """Crop to the bounding box of non-zero voxels first."""
 
+    def __post_init__(self) -> None:
+        if self.order not in (1, 3):
+            raise ConfigError(f"resample.order: {self.order} must be 3 (cubic) or 1 (linear)")
+
     def run(self, dataset: Dataset, plan: Plan, context: Context) -> Resampled:
         """Write each case on its new grid."""
-        raise NotImplementedError
+        recipe = Recipe.of(plan)
+        scheme = bare_scheme(dataset.scheme)
+        cases = {row.case.id: row for row in dataset.cases}
+        items = {
+            name: {
+                "case": bare_case(row.case),
+                "digest": row.digest,
+                "box": (row.content_start, row.content_stop),
+                "scheme": scheme,
+                "recipe": recipe,
+            }
+            for name, row in cases.items()
+        }
+        memory = max(_bytes_needed(row, recipe) for row in dataset.cases)
+        results = context.map_cases(resample_case, items, memory=memory)
+        return Resampled(
+            cases=tuple(
+                ResampledCase(
+                    id=name,
+                    split=cases[name].split,
+                    fold=cases[name].fold,
+                    image=stored.image,
+                    label=stored.label,
+                    grid=stored.grid,
+                    crop_start=stored.crop_start,
+                    crop_stop=stored.crop_stop,
+                    source=cases[name].grid,
+                    annotated=annotated_indices(cases[name].case, dataset.scheme),
+                )
+                for name, stored in results.done.items()
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCase:
+    """What `resample_case` wrote."""
+
+    image: Path
+    label: Path | None
+    grid: Grid
+    crop_start: tuple[int, ...]
+    crop_stop: tuple[int, ...]
+
+
+def resample_case(
+    case: Case,
+    digest: str,  # noqa: ARG001 - names the content of the files, so it is part of the key
+    box: Box,
+    scheme: LabelScheme,
+    recipe: Recipe,
+    *,
+    out: Path,
+) -> StoredCase:
+    """Write one case's image and annotation at the planned spacing.
+
+    Parameters
+    ----------
+    case : Case
+    digest : str
+        Hash of the case's voxels, from ingest.
+    box : pair of tuples of int
+        Content box on the canonical grid.
+    scheme : LabelScheme
+    recipe : Recipe
+    out : Path
+        Folder for ``image.b2nd`` and ``label.b2nd``.
+
+    Raises
+    ------
+    CaseError
+        If a file can no longer be read.
+    """
+    from medseg.geometry.resample import resample_label
+    from medseg.io.load import load_image, load_label
+    from medseg.io.store import write_array
+
+    image = load_image(case)
+    done = preprocess(image.volume, recipe, box)
+    label_file = None
+    if case.label:
+        label = load_label(case, scheme, image)
+        inside = tuple(slice(a, b) for a, b in zip(done.crop_start, done.crop_stop, strict=True))
+        resampled = resample_label(label[inside], done.grid.shape, coarse_axis=recipe.coarse_axis)
+        label_file = write_array(out / "label.b2nd", resampled)
+    return StoredCase(
+        image=write_array(out / "image.b2nd", np.ascontiguousarray(done.image)),
+        label=label_file,
+        grid=done.grid,
+        crop_start=done.crop_start,
+        crop_stop=done.crop_stop,
+    )
+
+
+def annotated_indices(case: Case, scheme: LabelScheme) -> tuple[int, ...]:
+    """Return the class indices that a case's annotation covers; none without annotation."""
+    if not case.label:
+        return ()
+    return tuple(
+        index
+        for index, row in enumerate(scheme.labels, start=1)
+        if case.annotated is None or row.name in case.annotated
+    )
+
+
+def _bytes_needed(row: IngestedCase, recipe: Recipe) -> int:
+    """Estimate the memory of one case: source and result as float32, each with two copies."""
+    from medseg.geometry.resample import resampled_grid
+
+    grid = row.grid
+    channels = len(recipe.normalization)
+    after = prod(resampled_grid(grid, recipe.spacing).shape)
+    return 4 * 3 * channels * (prod(grid.shape) + after)

@@ -1,0 +1,7 @@
+"""Records of runs. The one place that imports MLflow, and only once a tracker is used."""
+
+from __future__ import annotations
+
+from medseg.tracking.tracker import NullTracker, Status, Tracker, make_tracker
+
+__all__ = ["NullTracker", "Status", "Tracker", "make_tracker"]

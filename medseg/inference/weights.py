@@ -1,0 +1,73 @@
+"""Build a trained network from its description and its safetensors file, alone or ready to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from medseg.artefacts import NetworkSpec
+from medseg.errors import ConfigError
+from medseg.inference.device import choose_device
+from medseg.inference.predictor import Predictor, WindowSettings
+from medseg.model_folder import ModelFolder
+from medseg.networks import build_network
+
+
+def load_network(spec: NetworkSpec, weights: Path, slice_axis: int | None = None) -> nn.Module:
+    """Build a network and load its weights, on the CPU and in eval mode.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    weights : Path
+        safetensors file with the state of ``build_network(spec, slice_axis)``.
+    slice_axis : int, optional
+        See `medseg.networks.build_network`.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, damaged, or holds the weights of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    network = build_network(spec, slice_axis)
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"{weights}: the weights cannot be read ({error}); copy the model folder again, or "
+            "train once more"
+        ) from error
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{weights}: these are not the weights of network '{spec.name}' as described beside "
+            f"them ({error}); keep weights.safetensors and model.json of one model together"
+        ) from error
+    return network.eval()
+
+
+def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
+    """Load a model folder onto a device, with the settings its post-processing was judged with.
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        What `medseg.model_folder.read_model_folder` returned.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    ConfigError
+        If the weights do not fit the description, or the device is not there.
+    """
+    how = folder.document.inference
+    plan = folder.plan
+    settings = WindowSettings(overlap=how.overlap, mirror=how.mirror, precision=how.precision)
+    network = load_network(plan.network, folder.weights, plan.slice_axis)
+    return Predictor(network, plan, settings, choose_device(device))

@@ -1,0 +1,76 @@
+"""One loss at every scale of a network's output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from medseg.losses.base import Loss
+
+
+def scale_weights(count: int) -> tuple[float, ...]:
+    """Return 1, 1/2, 1/4, ... divided by their sum.
+
+    Examples
+    --------
+    >>> scale_weights(2)
+    (0.6666666666666666, 0.3333333333333333)
+    """
+    raw = [0.5**k for k in range(count)]
+    return tuple(w / sum(raw) for w in raw)
+
+
+def shrink_label(label: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Take the nearest voxel of each coarser one (the lower of two equally near).
+
+    Parameters
+    ----------
+    label : integer Tensor of shape (B, *spatial)
+    sizes : sequence of int
+        The coarser size per axis.
+
+    Returns
+    -------
+    integer Tensor of shape (B, *sizes)
+    """
+    for axis, (old, new) in enumerate(zip(label.shape[1:], sizes, strict=True), start=1):
+        if old != new:
+            centres = (torch.arange(new, device=label.device) + 0.5) * (old / new) - 0.5
+            index = (centres - 1e-3).round().long().clamp(0, old - 1)
+            label = label.index_select(axis, index)
+    return label
+
+
+def supervise(
+    loss: Loss,
+    logits: Tensor,
+    aux: Sequence[Tensor],
+    label: Tensor,
+    *,
+    annotated: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss over all scales, and the detached terms of the finest one.
+
+    Parameters
+    ----------
+    loss : Loss
+    logits : float Tensor of shape (B, C, *spatial)
+    aux : sequence of float Tensor of shape (B, C, *coarser)
+        Finest first; their grids are taken to cover the same field of view, which is so for every
+        patch size that is a multiple of the network's divisor.
+    label : integer Tensor of shape (B, *spatial)
+    annotated : bool Tensor of shape (B, K + 1), optional
+
+    Returns
+    -------
+    (scalar Tensor, mapping of term name to detached scalar Tensor)
+    """
+    weights = scale_weights(1 + len(aux))
+    terms = loss.terms(logits, label, annotated=annotated)
+    total = weights[0] * loss.sum_terms(terms)
+    for weight, coarse in zip(weights[1:], aux, strict=True):
+        small = shrink_label(label, coarse.shape[2:])
+        total = total + weight * loss(coarse, small, annotated=annotated)
+    return total, {name: term.detach() for name, term in terms.items()}

@@ -1,0 +1,67 @@
+"""Arguments that several commands take, and those of commands that leave them to us."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+
+def add_arguments(command: str, module: ModuleType, parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of a command: the module's own, else those given here."""
+    declare: Callable[[argparse.ArgumentParser], None] | None
+    declare = getattr(module, "add_arguments", None)
+    (declare or _HERE[command])(parser)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what every command takes that reads a config."""
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a config file, or a shipped config's name"
+    )
+    parser.add_argument(
+        "overrides", metavar="key.path=value", nargs="*", help="such as train.budget=10min"
+    )
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="where data sets are ($MEDSEG_DATA, ./data)"
+    )
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="default: ./runs"
+    )
+    parser.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="default: compute.device")
+    parser.add_argument("--quiet", action="store_true", help="warnings only")
+
+
+def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a model folder")
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        type=Path,
+        help="a file, a folder of files, or a folder of DICOM series",
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="OUT", type=Path, required=True, help="where predictions go"
+    )
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]")
+    parser.add_argument("--overwrite", action="store_true", help="predict what is there already")
+    parser.add_argument("--quiet", action="store_true", help="warnings only")
+
+
+def _add_init_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="images and labels, in any layout"
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="DIR", type=Path, default=Path(), help="default: here"
+    )
+    parser.add_argument("--force", action="store_true", help="write over files that are there")
+    parser.add_argument("--quiet", action="store_true", help="warnings only")
+
+
+_HERE: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "predict": _add_predict_arguments,
+    "init": _add_init_arguments,
+    "check": add_config_arguments,
+}

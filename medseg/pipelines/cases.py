@@ -1,0 +1,86 @@
+"""One case of a per-case stage, as it runs in a worker process: aside, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_type_hints
+
+from medseg.errors import CaseError, FormatError, StageError
+from medseg.pipelines.store import Places, put_folder, write_json, write_text
+
+RESULT = "result.json"
+"""The case function's return value; its folder is complete when this file is there."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one case ended; its result, if any, lies in its folder."""
+
+    case: str
+    reason: str | None = None
+    trace: str | None = None
+    """Traceback of an error that was not foreseen."""
+
+
+def result_kind(function: Callable[..., Any]) -> Any:
+    """Return the type that a case function returns.
+
+    Raises
+    ------
+    StageError
+        If it has no return annotation, or is no module-level function.
+    """
+    own = {"return": function.__annotations__.get("return")}  # parameters may name heavy types
+    kind = get_type_hints(SimpleNamespace(__annotations__=own), function.__globals__)["return"]
+    if kind is type(None) or "<locals>" in function.__qualname__:
+        raise StageError(
+            f"{function.__module__}.{function.__qualname__} cannot run per case; it must be a "
+            "module-level function with a return annotation"
+        )
+    return kind
+
+
+def run_case(
+    function: Callable[..., Any],
+    case: str,
+    item: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    folder: Path,
+    places: Places,
+) -> Outcome:
+    """Call ``function(out=..., **item, **shared)`` and leave its files and result in ``folder``.
+
+    Nothing that the function raises comes out of here but the wish to stop.
+    """
+    aside = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    started = time.monotonic()
+    try:
+        result = function(out=aside, **item, **shared)
+        text = places.within(aside).dump(result, result_kind(function))
+        write_json(aside / "case.json", {"case": case, "seconds": time.monotonic() - started})
+        write_text(aside / RESULT, text)
+        put_folder(aside, folder)
+    except CaseError as error:
+        return Outcome(case, str(error))
+    except FormatError as error:
+        return Outcome(case, str(CaseError(case, error.what, error.mend)))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other cases go on
+        return Outcome(case, f"{type(error).__name__}: {error}", traceback.format_exc())
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Outcome(case)
+
+
+def read_case(folder: Path, function: Callable[..., Any], places: Places) -> Any:
+    """Return the result that `run_case` left in a folder."""
+    text = (folder / RESULT).read_text(encoding="utf-8")
+    return places.within(folder).load(text, result_kind(function))

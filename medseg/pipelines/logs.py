@@ -1,0 +1,42 @@
+"""Log lines of the command line: to stderr, and off again when the command ends."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from medseg.pipelines.progress import Display
+
+
+@contextmanager
+def logging_to_stderr(*, quiet: bool, debug: bool) -> Iterator[Display]:
+    """Show medseg's log on stderr while the context lasts; yield where progress is shown.
+
+    Parameters
+    ----------
+    quiet : bool
+        Warnings only, and no progress.
+    debug : bool
+        Shapes and other details as well.
+    """
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    console = Console(stderr=True)
+    handler: logging.Handler
+    if console.is_terminal:  # lines stand above the bar
+        handler = RichHandler(console=console, show_path=False, markup=False, log_time_format="%X")
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    log = logging.getLogger("medseg")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.WARNING if quiet else logging.DEBUG if debug else logging.INFO)
+    try:
+        yield Display(console, quiet=quiet)
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -1,0 +1,377 @@
+"""Run the stages of an experiment in order: skip what is done, go on where one was killed."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medseg.artefacts import Dataset, Plan, SetAside
+from medseg.errors import ConfigError, MedsegError, StageError
+from medseg.pipelines.build import SCRATCH, Experiment
+from medseg.pipelines.context import RunContext
+from medseg.pipelines.guarded import Guarded
+from medseg.pipelines.keys import artefact_digest, stage_key
+from medseg.pipelines.machine import (
+    check_device,
+    host,
+    resolve_device,
+    seed_everything,
+    versions,
+)
+from medseg.pipelines.progress import Display, clock
+from medseg.pipelines.records import decisions_of, track, write_config, write_plan
+from medseg.pipelines.runfolder import RunFolder, StageFolder, now
+from medseg.pipelines.signals import interruptible, stop_children
+from medseg.pipelines.wiring import Node, wire
+from medseg.registry import nearest
+from medseg.tracking import make_tracker
+
+logger = logging.getLogger(__name__)
+
+DONE, FAILED, SET_ASIDE, INTERRUPTED = 0, 1, 3, 130
+"""Exit codes; 2 (the command or a file of the user's is wrong) is an exception's."""
+SPOOL = "tracking_spool.jsonl"
+"""What tracking could not deliver; `medseg.tracking.mlflow_tracker` writes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says of how to run; never part of a result's key."""
+
+    runs_dir: Path = Path("runs")
+    device: str | None = None
+    """Overrides ``compute.device``."""
+    start: str | None = None
+    """``--from``: recompute this stage and all after it."""
+    until: str | None = None
+    force: tuple[str, ...] = ()
+    """Stages to recompute."""
+    display: Display = field(default_factory=lambda: Display(quiet=True))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    exit_code: int
+    folder: Path
+    ran: tuple[str, ...]
+    """Stages that were computed; the others were done already."""
+    set_aside: tuple[SetAside, ...] = ()
+    artefacts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What ``--dry-run`` says of one stage."""
+
+    stage: str
+    state: str
+    key: str = ""
+
+
+class Runner:
+    """One run of an experiment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What `medseg.pipelines.build.load_experiment` returned.
+    options : Options
+        How to run.
+
+    Raises
+    ------
+    WiringError
+        If the stages do not fit together.
+    ConfigError
+        If an option names a stage that is not there, or no device.
+    """
+
+    def __init__(self, experiment: Experiment, options: Options | None = None) -> None:
+        self.experiment, self.options = experiment, options or Options()
+        self.nodes = wire(experiment.stages, experiment.inputs)
+        self.device_name = check_device(self.options.device or experiment.compute.device)
+        self.device = ""  # resolved before the first stage that runs: it imports torch
+        self.asked, self.nodes = _select(self.nodes, self.options)
+        self.folder = RunFolder(self.options.runs_dir, experiment.name, SCRATCH)
+        self.tracker = Guarded(
+            lambda: make_tracker(experiment.tracking, self.folder.runs_dir, self.folder.path)
+        )
+        self.artefacts: dict[str, Any] = {}
+        self.digests: dict[str, str] = {}
+        self.finished: list[StageFolder] = []
+        self.ran: list[str] = []
+        self.record: dict[str, Any] = {}
+
+    def run(self) -> Outcome:
+        """Run what is not done.
+
+        Returns
+        -------
+        Outcome
+            With exit code 0, 3 (cases were set aside) or 130 (interrupted).
+
+        Raises
+        ------
+        RunBusyError
+            If another process works in the run folder.
+        StageError
+            If a stage failed; any other `MedsegError` that a stage raised comes through as well.
+        """
+        with self.folder.locked(), interruptible():
+            self.record = self._begin(self.folder.record())
+            try:
+                for node in self.nodes:
+                    self._stage(node)
+            except KeyboardInterrupt:
+                stop_children()
+                self._end("interrupted")
+                logger.warning("interrupted; the same command goes on from here")
+                return self._outcome(INTERRUPTED)
+            except Exception as error:
+                self._end("failed", str(error))
+                raise
+            self._end("done")
+        outcome = self._outcome(DONE)
+        self._tell(outcome)
+        return outcome
+
+    def dry_run(self) -> tuple[Forecast, ...]:
+        """Say what `run` would do, as far as can be known without doing it; nothing is written."""
+        rows: list[Forecast] = []
+        for node in self.nodes:
+            waits = [artefact for artefact in node.reads.values() if artefact not in self.digests]
+            if waits:
+                rows.append(Forecast(node.name, self._would(node, waits[0])))
+                continue
+            place = self.folder.stage(node.name, self._key(node))
+            if node.name in self.asked:
+                state = "would run (asked for)"
+            elif place.is_done():
+                state = "done"
+                self.digests[node.writes] = artefact_digest(place.text(), place.key)
+            else:
+                state = "would go on" if place.partial.is_dir() else "would run"
+            rows.append(Forecast(node.name, state, place.key))
+        return tuple(rows)
+
+    def _would(self, node: Node, artefact: str) -> str:
+        """Say what becomes of a stage behind one that would run."""
+        if node.name in self.asked or not (self.folder.path / "stages" / node.name).is_dir():
+            return "would run"
+        return f"would run, unless {artefact} comes out as it was"
+
+    def _begin(self, before: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of this run, going on from one that was killed."""
+        write_config(self.folder.path / "config.yaml", self.experiment.resolved)
+        killed = before.get("status") in ("running", "interrupted")
+        recompute = before.get("recompute", {})
+        if not killed or recompute.get("asked") != self.asked:
+            recompute = {"asked": self.asked, "begun": {}, "done": []}
+        unfinished = before.get("status", "done") != "done"
+        return {
+            "experiment": self.experiment.name,
+            "status": "running",
+            "started": before.get("started", now()) if killed else now(),
+            "stages": {},
+            "set_aside": [],
+            "data": before.get("data", {}),
+            "mlflow": before.get("mlflow", {}) if unfinished else {},
+            "recompute": recompute,
+            "before": before,
+        }
+
+    def _key(self, node: Node) -> str:
+        """Return the key of a stage whose inputs are known."""
+        places = self.folder.places
+        settings = places.dump(node.stage, type(node.stage))
+        token = (
+            places.dump(node.stage.inputs_token()) if hasattr(node.stage, "inputs_token") else ""
+        )
+        inputs = {parameter: self.digests[name] for parameter, name in node.reads.items()}
+        return stage_key(node.stage, settings, inputs, token)
+
+    def _stage(self, node: Node) -> None:
+        """Bring one stage to its result, and show it."""
+        place = self.folder.stage(node.name, self._key(node))
+        forced = node.name in self.asked and node.name not in self.record["recompute"]["done"]
+        if not forced:
+            place.promote()
+        if forced or not place.is_done():
+            self._compute(node, place, forced=forced)
+        else:
+            logger.info("%s: done (%s)", node.name, place.key)
+        text = place.text()
+        self.digests[node.writes] = artefact_digest(text, place.key)
+        artefact = self.folder.places.within(place.final).load(text, node.kind)
+        self.artefacts[node.writes] = artefact
+        self.finished.append(place)
+        self._show(node, place, artefact)
+
+    def _show(self, node: Node, place: StageFolder, artefact: Any) -> None:
+        """Put what users look for where they look for it."""
+        self.folder.publish(place, tuple(getattr(node.stage, "publishes", ())))
+        decisions = decisions_of(artefact)
+        if decisions is not None:
+            write_plan(self.folder.path / "plan.yaml", decisions)
+        if isinstance(artefact, Dataset):
+            info = artefact.info
+            self.record["data"] = {"name": info.name, "origin": info.origin, "digest": info.digest}
+        self.record["stages"][node.name] = {"key": place.key, **place.record()}
+        if self.ran:
+            self._save()
+            self._track(artefact)
+
+    def _compute(self, node: Node, place: StageFolder, *, forced: bool) -> None:
+        """Run one stage in its partial folder and rename it."""
+        self._open()
+        recompute, started = self.record["recompute"], time.time()
+        afresh = forced and node.name not in recompute["begun"]
+        if forced:
+            recompute["begun"].setdefault(node.name, started)
+        self.record["stages"][node.name] = {"key": place.key, "status": "running", "started": now()}
+        self._save()
+        context = RunContext(
+            node.name,
+            place.open(afresh=afresh),
+            places=self.folder.places,
+            device=self.device,
+            compute=self.experiment.compute,
+            tracker=self.tracker,
+            display=self.options.display,
+            fresh_after=recompute["begun"][node.name] if forced else None,
+        )
+        seed_everything(self.experiment.seed, node.name)
+        logger.info("%s: starts", node.name)
+        with self.tracker.stage(node.name, key=place.key):
+            text = self._call(node, context)
+        record = {
+            "stage": node.name,
+            "status": "done",
+            "started": self.record["stages"][node.name]["started"],
+            "finished": now(),
+            "seconds": round(time.time() - started, 2),
+            "device": self.device,
+            "set_aside": context.listed,
+        }
+        place.finish(text, record)
+        if forced:
+            recompute["done"].append(node.name)
+        self.ran.append(node.name)
+        logger.info("%s: done in %s", node.name, clock(time.time() - started))
+
+    def _call(self, node: Node, context: RunContext) -> str:
+        """Call the stage and return its artefact as JSON; wrap errors that were not foreseen."""
+        inputs = {parameter: self.artefacts[name] for parameter, name in node.reads.items()}
+        try:
+            artefact = node.stage.run(**inputs, context=context)
+            if isinstance(node.kind, type) and not isinstance(artefact, node.kind):
+                raise TypeError(f"run returned {type(artefact).__name__}, not {node.kind.__name__}")
+            return self.folder.places.within(context.workdir).dump(artefact, node.kind)
+        except MedsegError:
+            raise
+        except Exception as error:
+            errors = self.folder.path / "stages" / node.name / "errors"
+            errors.mkdir(parents=True, exist_ok=True)
+            (errors / "stage.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            raise StageError(
+                f"stage {node.name} failed: {type(error).__name__}: {error}; traceback in "
+                f"{errors / 'stage.txt'}; mend the cause and give the same command again"
+            ) from error
+
+    def _open(self) -> None:
+        """Before the first stage that runs: find the device, open the tracker."""
+        if self.device:
+            return
+        self.device = resolve_device(self.device_name)
+        manifest = self.experiment.manifest
+        origin = "SYNTHETIC" if manifest and manifest.synthetic else "real"
+        logger.info("run folder %s, device %s, data %s", self.folder.path, self.device, origin)
+        self.record |= {"versions": versions(), "device": self.device, "host": host()}
+        earlier = self.record["mlflow"].get("run_id")
+        self.tracker.start(
+            self.experiment.name,
+            f"{self.experiment.name} {now()}",
+            self.experiment.resolved,
+            {"device": self.device, "data_origin": origin},
+            earlier,
+        )
+        self.tracker.log_artifacts(self.folder.path / "config.yaml")
+        for artefact in self.artefacts.values():
+            self._track(artefact)
+
+    def _track(self, artefact: Any) -> None:
+        """Hand an artefact to the tracker."""
+        plans = [one for one in self.artefacts.values() if isinstance(one, Plan)]
+        plan = plans[0] if plans else None
+        track(artefact, self.tracker, self.folder.path, plan, self.experiment.manifest)
+
+    def _save(self) -> None:
+        """Write run.json."""
+        if self.tracker.run_id is not None:
+            self.record["mlflow"] = {"run_id": self.tracker.run_id, "where": self.tracker.where}
+        self.record["set_aside"] = [one for place in self.finished for one in place.set_aside()]
+        self.folder.write_record({k: v for k, v in self.record.items() if k != "before"})
+
+    def _end(self, status: str, reason: str = "") -> None:
+        """Close the record and the tracker; a run that had nothing to do leaves both alone."""
+        before = self.record["before"]
+        keys = {name: entry.get("key") for name, entry in self.record["stages"].items()}
+        known = {name: entry.get("key") for name, entry in before.get("stages", {}).items()}
+        if not self.device and (self.folder.path / SPOOL).exists():
+            self.tracker.replay()
+        if not self.device and status == before.get("status") and keys.items() <= known.items():
+            return
+        self.record["status"] = status
+        self.record["finished"] = now()
+        if not self.device:  # nothing was computed: who computed is as it was
+            same = ("versions", "device", "host", "mlflow")
+            self.record |= {name: before[name] for name in same if name in before}
+        if reason:
+            self.record["error"] = reason
+        if self.device:
+            ends = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+            self.tracker.finish(ends[status])  # type: ignore[arg-type]
+        self._save()
+
+    def _outcome(self, exit_code: int) -> Outcome:
+        """Sum up."""
+        aside = tuple(one for place in self.finished for one in place.set_aside())
+        code = SET_ASIDE if exit_code == DONE and aside else exit_code
+        return Outcome(code, self.folder.path, tuple(self.ran), aside, self.artefacts)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Say how it ended."""
+        if not self.ran:
+            logger.info("nothing to do: every stage is done; results in %s", outcome.folder)
+        else:
+            logger.info("done; results in %s", outcome.folder)
+        if outcome.set_aside:
+            lines = [f"  {one.stage}: {one.reason}" for one in outcome.set_aside]
+            logger.warning(
+                "%d cases were set aside and are in no result:\n%s", len(lines), "\n".join(lines)
+            )
+
+
+def _select(nodes: tuple[Node, ...], options: Options) -> tuple[list[str], tuple[Node, ...]]:
+    """Return the stages to recompute, and the nodes up to ``--until``."""
+    names = [node.name for node in nodes]
+    for flag, stages in (
+        ("--from", [options.start]),
+        ("--until", [options.until]),
+        ("--force", options.force),
+    ):
+        for stage in stages:
+            if stage is not None and stage not in names:
+                raise ConfigError(f"{flag}: no stage '{stage}' here; {nearest(stage, names)}")
+    last = names.index(options.until) + 1 if options.until else len(names)
+    first = names.index(options.start) if options.start else last
+    if options.start and first >= last:
+        raise ConfigError(f"--from {options.start} comes after --until {options.until}")
+    asked = [n for i, n in enumerate(names[:last]) if i >= first or n in options.force]
+    return asked, nodes[:last]

@@ -1,0 +1,52 @@
+"""`medseg plan CONFIG`: what every `auto` became, by which rule, from which data."""
+
+from __future__ import annotations
+
+import argparse
+
+from medseg.pipelines.arguments import add_config_arguments
+from medseg.pipelines.logs import logging_to_stderr
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``medseg plan``."""
+    add_config_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run up to the stage that plans, and print its decisions.
+
+    Raises
+    ------
+    ConfigError
+        If no stage of the pipeline plans.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from medseg.artefacts import Plan
+    from medseg.errors import ConfigError
+    from medseg.pipelines.build import load_experiment
+    from medseg.pipelines.runner import Options, Runner
+    from medseg.pipelines.wiring import wire
+
+    with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
+        experiment = load_experiment(
+            args.config, args.overrides, data_root=args.data_root, runs_dir=args.runs_dir
+        )
+        planner = next(
+            (n for n in wire(experiment.stages, experiment.inputs) if n.kind is Plan), None
+        )
+        if planner is None:
+            raise ConfigError(f"{experiment.source}: no stage of its pipeline writes a plan")
+        options = Options(
+            runs_dir=args.runs_dir, device=args.device, until=planner.name, display=display
+        )
+        outcome = Runner(experiment, options).run()
+    if planner.writes in outcome.artefacts:
+        table = Table("key", "value", "rule", "data", title=f"plan of {experiment.name}")
+        for one in outcome.artefacts[planner.writes].decisions:
+            table.add_row(one.key, str(one.value), one.rule, one.data)
+        console = Console()
+        console.print(table, width=None if console.is_terminal else 160)
+    return outcome.exit_code

@@ -1,0 +1,157 @@
+"""Run case calls side by side: in processes here, or on a dask cluster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from medseg.errors import MissingExtraError, StageError
+from medseg.pipelines.cases import Outcome
+
+logger = logging.getLogger(__name__)
+
+MEMORY_SHARE = 0.8
+"""Share of the free memory that cases may fill together."""
+
+
+def count_workers(
+    wanted: int | Literal["auto"], cases: int, memory: int, *, free: int | None = None
+) -> int:
+    """Return how many processes to run.
+
+    Parameters
+    ----------
+    wanted : int or "auto"
+        The config's ``compute.workers``; auto is as many as cores and free memory allow.
+    cases : int
+        Cases to do; more workers than cases are of no use.
+    memory : int
+        Bytes one case needs at most; 0: unknown.
+    free : int, optional
+        Free bytes; measured where not given.
+
+    Examples
+    --------
+    >>> count_workers(4, cases=3, memory=0), count_workers("auto", 100, memory=10, free=10)
+    (3, 1)
+    """
+    if wanted != "auto":
+        return max(1, min(wanted, cases))
+    from joblib import cpu_count
+
+    fit = int(cpu_count())
+    if memory > 0:
+        fit = min(fit, int(MEMORY_SHARE * (free_memory() if free is None else free) / memory))
+    return max(1, min(fit, cases))
+
+
+def free_memory() -> int:
+    """Return the bytes that processes here may still take, a container's limit included."""
+    free = int(psutil.virtual_memory().available)
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
+        free = min(free, int(text) - int(used.read_text()))
+    return max(free, 0)
+
+
+def run_here(calls: Mapping[str, Callable[[], Outcome]]) -> Iterator[Outcome]:
+    """Run one call after another in this process."""
+    for call in calls.values():
+        yield call()
+
+
+def run_processes(calls: Mapping[str, Callable[[], Outcome]], workers: int) -> Iterator[Outcome]:
+    """Run calls in processes of one numeric thread each, and yield outcomes as they come.
+
+    A process that dies (out of memory, most likely) takes its neighbours' cases with it; those
+    still open are then tried one at a time, and the one that kills its process again is set aside.
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
+    from joblib import parallel_config
+
+    left = dict(calls)
+    try:
+        with parallel_config(backend="loky", inner_max_num_threads=1):
+            for outcome in _parallel(left, workers):
+                left.pop(outcome.case)
+                yield outcome
+    except BrokenProcessPool:
+        logger.warning("a worker process died; trying its cases one at a time")
+        yield from _one_by_one(left)
+
+
+def run_cluster(calls: Mapping[str, Callable[[], Outcome]], scheduler: str) -> Iterator[Outcome]:
+    """Run calls on a dask cluster; its workers see the same files under the same paths."""
+    from joblib import parallel_config
+
+    with ExitStack() as stack:
+        stack.enter_context(_client(scheduler))
+        stack.enter_context(parallel_config(backend="dask", wait_for_workers_timeout=60))
+        yield from _parallel(calls, -1)
+
+
+def stop_processes() -> None:
+    """Kill the worker processes that joblib keeps for reuse, if it has any."""
+    import sys
+
+    if "joblib.externals.loky.reusable_executor" in sys.modules:
+        from joblib.externals.loky import reusable_executor
+
+        executor = reusable_executor._executor
+        if executor is not None:
+            executor.shutdown(wait=True, kill_workers=True)
+
+
+def _parallel(calls: Mapping[str, Callable[[], Outcome]], workers: int) -> Iterator[Outcome]:
+    """Hand calls to joblib's current backend."""
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+    with closing(parallel(delayed(_call)(call) for call in list(calls.values()))) as outcomes:
+        yield from outcomes
+
+
+def _call(call: Callable[[], Outcome]) -> Outcome:
+    return call()
+
+
+def _one_by_one(calls: Mapping[str, Callable[[], Outcome]]) -> Iterator[Outcome]:
+    """Run each call in a process that only it can kill."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    from joblib.externals.loky import get_reusable_executor
+
+    for case, call in calls.items():
+        executor = get_reusable_executor(max_workers=1, kill_workers=True)
+        try:
+            yield executor.submit(_call, call).result()
+        except BrokenProcessPool:
+            reason = (
+                f"case {case}: its worker process was killed, most likely for want of memory; "
+                "give the machine more memory, or exclude the case in the manifest"
+            )
+            yield Outcome(case, reason)
+
+
+def _client(scheduler: str) -> AbstractContextManager[Any]:
+    """Connect to a dask scheduler."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingExtraError(
+            "compute.scheduler needs dask; install it with: pip install 'medseg[distributed]'"
+        ) from error
+    try:
+        client: AbstractContextManager[Any] = Client(scheduler, timeout=30)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise StageError(
+            f"compute.scheduler: nothing answers at {scheduler} ({error}); start a dask scheduler "
+            "there, or leave compute.scheduler out"
+        ) from error
+    return client

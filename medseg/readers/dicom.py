@@ -1,0 +1,184 @@
+"""A tree of DICOM series, with or without masks beside them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medseg.case import Case, ImageFile, LabelPart
+from medseg.errors import FormatError, ManifestError
+from medseg.io.dicom import SeriesInfo, list_series
+from medseg.manifest import Manifest
+from medseg.readers.common import as_id, checked, ending, label_file, some, stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesFolder:
+    """A folder that holds image series directly."""
+
+    path: Path
+    series: tuple[SeriesInfo, ...]
+
+
+def read_dicom(
+    root: Path,
+    manifest: Manifest,
+    *,
+    images: str = "**",
+    modality: str | None = None,
+    label_dir: str | None = None,
+    structures: Mapping[str, tuple[str, ...]] | None = None,
+    unlabelled: bool = True,
+) -> list[Case]:
+    """List one case for each DICOM series.
+
+    A case is named by its folder's path, less the parts that all folders share; where a folder
+    holds several series, the description is added.
+
+    Parameters
+    ----------
+    root : Path
+        Top of the tree.
+    manifest : Manifest
+        The data set.
+    images : str
+        Pattern of the folders with image slices, such as ``*/PATIENT_DICOM``.
+    modality : str
+        Take only series of this DICOM modality (``CT``, ``MR``); others are passed over.
+    label_dir : str
+        Where annotations are: ``<label_dir>/<case>``, or a path with ``{case}`` in it, such as
+        ``{case}/MASKS_DICOM``; ``labels`` if that folder is there. What stands there may be one
+        label file (``<case>.nii.gz``), a folder of PNG or DICOM mask slices, or one folder or
+        file for each structure.
+    structures : mapping
+        Label name to the names (or patterns) of its mask folders or files:
+        ``{tumour: [livertumor*]}``. Without it they are called as the labels are.
+    unlabelled : bool
+        List series without annotation as cases to be segmented only; else they are errors.
+
+    Raises
+    ------
+    ManifestError
+        If there is no series, or an annotation is due and not there.
+    """
+    if label_dir is None and (root / "labels").is_dir():
+        label_dir = "labels"
+    fixed = root / label_dir if label_dir and "{case}" not in label_dir else None
+    folders = series_folders(root, images, modality, skip=fixed)
+    names = folder_ids([folder.path for folder in folders], root)
+    wanted = structures or {label.name: (label.name,) for label in manifest.labels}
+    cases, bare = [], []
+    for folder, name in zip(folders, names, strict=True):
+        parts = find_labels(root, label_dir, name, wanted) if label_dir else ()
+        ids = _series_ids(name, folder.series)
+        if not parts:
+            bare.append(name)
+        elif len(ids) > 1:
+            raise ManifestError(
+                f"{folder.path}: {len(ids)} series ({some(ids)}) share one annotation; choose by "
+                "'modality', or move the others away"
+            )
+        cases += [
+            Case(
+                id=case,
+                image=(ImageFile(path=folder.path, series=info.uid or None),),
+                label=parts,
+                group=info.patient or None,
+            )
+            for case, info in zip(ids, folder.series, strict=True)
+        ]
+    if bare and not unlabelled:
+        raise ManifestError(f"{root}: no annotation under {label_dir} for {some(bare)}; add it")
+    asked = f"DICOM series{f' of modality {modality}' if modality else ''} in folders {images}"
+    return checked(_with_groups(cases), manifest, looked_for=asked)
+
+
+def series_folders(
+    root: Path, images: str = "**", modality: str | None = None, *, skip: Path | None = None
+) -> list[SeriesFolder]:
+    """List the folders that hold image series, sorted by path."""
+    folders = {path for path in root.glob(images) if path.is_dir()}
+    found = []
+    for path in sorted(folders | ({root} if images == "**" else set())):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if hidden or (skip is not None and path.is_relative_to(skip)):
+            continue
+        try:
+            listed = list_series(path)
+        except FormatError as error:
+            raise ManifestError(str(error)) from error
+        series = [s for s in listed.values() if modality in (None, s.modality)]
+        if series:
+            ordered = tuple(sorted(series, key=lambda s: s.uid))
+            found.append(SeriesFolder(path=path, series=ordered))
+    return found
+
+
+def folder_ids(folders: Sequence[Path], root: Path) -> list[str]:
+    """Name folders by their path below the root, less what all share at either end."""
+    parts = [path.relative_to(root).parts for path in folders]
+    if len(parts) == 1:
+        return [as_id(parts[0][-1] if parts[0] else root.resolve().name)]
+    shortest = min((len(p) for p in parts), default=0)
+    start = 0
+    while start < shortest and len({p[start] for p in parts}) == 1:
+        start += 1
+    stop = 0
+    while stop < shortest - start and len({p[-1 - stop] for p in parts}) == 1:
+        stop += 1
+    return [as_id("_".join(p[start : len(p) - stop]) or root.resolve().name) for p in parts]
+
+
+def find_labels(
+    root: Path, label_dir: str, case: str, structures: Mapping[str, Sequence[str]]
+) -> tuple[LabelPart, ...]:
+    """Find a case's annotation; empty where there is none.
+
+    Parameters
+    ----------
+    root, label_dir, structures
+        See `read_dicom`.
+    case : str
+        Case id.
+    """
+    template = label_dir if "{case}" in label_dir else f"{label_dir}/{{case}}"
+    place = root / template.replace("{case}", case)
+    whole = label_file(place.parent, place.name) if not place.is_dir() else None
+    if whole is not None:
+        return (LabelPart(path=whole),)
+    if not place.is_dir():
+        return ()
+    entries = sorted(p for p in place.iterdir() if not p.name.startswith("."))
+    named = tuple(
+        LabelPart(path=entry, select={label: ()})
+        for label, patterns in structures.items()
+        for entry in entries
+        if (entry.is_dir() or ending(entry))
+        and any(fnmatch.fnmatch(stem(entry).lower(), p.lower()) for p in patterns)
+    )
+    if named or not any(entry.is_file() for entry in entries):
+        return named
+    # slices of one mask: any value counts where there is one label, else they hold its values
+    only = next(iter(structures)) if len(structures) == 1 else None
+    return (LabelPart(path=place, select=None if only is None else {only: ()}),)
+
+
+def _series_ids(name: str, series: Sequence[SeriesInfo]) -> list[str]:
+    """Name the series of one folder by description, by UID where that is not enough."""
+    if len(series) == 1:
+        return [name]
+    ids = [as_id(f"{name}_{info.description or info.modality}") for info in series]
+    if len(set(ids)) == len(ids):
+        return ids
+    return [as_id(f"{name}_{re.sub('[^0-9]', '', info.uid)[-10:]}") for info in series]
+
+
+def _with_groups(cases: list[Case]) -> list[Case]:
+    """Group by patient, unless anonymisation gave all cases the same PatientID."""
+    patients = {case.group for case in cases}
+    if len(patients) > 1:
+        return cases
+    return [replace(case, group=None) for case in cases]

@@ -1,0 +1,216 @@
+"""Tables and JSON for programs: metrics.csv, summary.json, one JSON per case."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.artefacts import DataInfo
+from medseg.metrics.aggregate import (
+    DRAWS,
+    SEED,
+    ScoredCase,
+    StructureSummary,
+    aggregate,
+    mean_over_structures,
+)
+from medseg.reporting.case_report import CaseReport, Role
+
+METRICS = (
+    "status",
+    "dice",
+    "iou",
+    "precision",
+    "recall",
+    "hd_mm",
+    "hd95_mm",
+    "assd_mm",
+    "nsd",
+    "nsd_tolerance_mm",
+    "volume_ml",
+    "reference_volume_ml",
+    "volume_error_ml",
+    "relative_volume_error",
+    "components",
+)
+"""Columns of metrics.csv after case, label, split and fold."""
+
+SCORED_ROLES: tuple[Role, ...] = ("test", "validation")
+
+
+def column(name: str, unit: str) -> str:
+    """Return a metric's column name; photographs count in px.
+
+    Examples
+    --------
+    >>> column("hd95_mm", "mm"), column("hd95_mm", "px"), column("volume_ml", "px")
+    ('hd95_mm', 'hd95_px', 'volume_px')
+    """
+    if unit == "px" and name.endswith(("_mm", "_ml")):
+        return name[:-3] + "_px"
+    return name
+
+
+def summaries_by_role(reports: Sequence[CaseReport]) -> dict[Role, list[StructureSummary]]:
+    """Summarise the scored cases, test and validation apart; roles without a case are absent."""
+    found = {}
+    for role in SCORED_ROLES:
+        cases = [
+            ScoredCase(case=r.case, group=r.group, scores=r.scores)
+            for r in reports
+            if r.role == role and r.scores
+        ]
+        if cases:
+            found[role] = aggregate(cases)
+    return found
+
+
+def headline(summaries: Mapping[Role, list[StructureSummary]], unit: str) -> dict[str, float]:
+    """Return ``test/<metric>/<structure>`` and ``test/<metric>/mean`` for the tracker.
+
+    Without a test case the validation cases speak, and the keys begin with ``val``. What is not
+    defined is left out.
+    """
+    role = headline_role(summaries)
+    if role is None:
+        return {}
+    prefix = "test" if role == "test" else "val"
+    found = {}
+    for summary in summaries[role]:
+        for metric, values in summary.metrics.items():
+            found[f"{prefix}/{column(metric, unit)}/{summary.structure}"] = values.mean
+    for metric, mean in mean_over_structures(summaries[role]).items():
+        found[f"{prefix}/{column(metric, unit)}/mean"] = mean
+    return {key: value for key, value in found.items() if math.isfinite(value)}
+
+
+def headline_role(summaries: Mapping[Role, list[StructureSummary]]) -> Role | None:
+    """Name the cases that the headline is about: test, else validation, else none."""
+    return next((role for role in SCORED_ROLES if role in summaries), None)
+
+
+def write_metrics(file: Path, reports: Sequence[CaseReport], unit: str) -> None:
+    """Write one row per scored case and structure; undefined is empty, infinite is ``inf``."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["case", "label", "split", "fold", *(column(m, unit) for m in METRICS)])
+        for report in reports:
+            fold = "" if report.fold is None else report.fold
+            for score in report.scores:
+                cells = [_cell(getattr(score, metric)) for metric in METRICS]
+                writer.writerow([report.case, score.structure, report.role, fold, *cells])
+
+
+def write_summary(
+    file: Path,
+    summaries: Mapping[Role, list[StructureSummary]],
+    info: DataInfo,
+    unit: str,
+) -> None:
+    """Write the summary of each split per structure, with the rules it was made by."""
+    splits = {
+        role: {
+            "labels": {s.structure: _summary_entry(s, unit) for s in rows},
+            "mean_over_labels": {
+                column(metric, unit): value for metric, value in mean_over_structures(rows).items()
+            },
+        }
+        for role, rows in summaries.items()
+    }
+    document = {
+        "data": asdict(info),
+        "headline": headline_role(summaries),
+        "splits": splits,
+        "rules": {
+            "interval": f"95 % percentile bootstrap of the mean, {DRAWS} draws, seed {SEED}",
+            "infinite_distance": "counts as the diagonal of its image (missed, false_alarm)",
+            "undefined": "null; left out of means, see n and counts",
+            "patients": "scans of one patient are averaged first; n counts patients",
+            "sd": "sample standard deviation (n - 1)",
+        },
+    }
+    write_json(file, document)
+
+
+def write_case_json(file: Path, report: CaseReport, info: DataInfo) -> None:
+    """Write one case for programs: sizes, edges, scores where there is a reference."""
+    unit = report.unit
+    structures = []
+    for structure in report.structures:
+        entry: dict[str, Any] = {
+            "label": structure.name,
+            column("volume_ml", unit): structure.size.volume_ml,
+            "components": structure.size.components,
+            "edges_touched": structure.edges,
+        }
+        if structure.score is not None:
+            scores = {m: getattr(structure.score, m) for m in METRICS}
+            entry["scores"] = {column(m, unit): value for m, value in scores.items()}
+        structures.append(entry)
+    write_json(
+        file,
+        {
+            "case": report.case,
+            "split": report.role,
+            "fold": report.fold,
+            "shape": report.shape,
+            column("spacing_mm", unit): report.spacing,
+            "structures": structures,
+            "notes": report.notes,
+            "data": info.name,
+            "origin": info.origin,
+            "not_for_diagnostic_use": True,
+        },
+    )
+
+
+def write_confusion(file: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> None:
+    """Write a confusion matrix with its class names; rows are the truth."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["truth", *names])
+        for name, row in zip(names, matrix.tolist(), strict=True):
+            writer.writerow([name, *row])
+
+
+def write_json(file: Path, document: Any) -> None:
+    """Write standard JSON: NaN and infinity, which it cannot say, become null."""
+    text = json.dumps(_plain(document), indent=2, allow_nan=False, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def _summary_entry(summary: StructureSummary, unit: str) -> dict[str, Any]:
+    """Lay out one structure's summary."""
+    metrics = {}
+    for metric, values in summary.metrics.items():
+        entry = asdict(values)
+        entry["iqr"] = [entry.pop("q1"), entry.pop("q3")]
+        entry["interval_95"] = [entry.pop("low"), entry.pop("high")]
+        metrics[column(metric, unit)] = entry
+    return {"cases": summary.cases, "counts": dict(summary.counts), "metrics": metrics}
+
+
+def _plain(value: Any) -> Any:
+    """Replace what JSON cannot hold, at any depth."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _cell(value: str | int | float) -> str | int:
+    """Write one cell of metrics.csv."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.10g}"
+    return value

@@ -1,0 +1,135 @@
+"""Which patch comes next: a pure function of the seed and the patch's number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.artefacts import CaseLocations, PatchIndex, ResampledCase
+
+Coordinates = dict[int, NDArray[np.int32]]
+"""Class index to voxel coordinates, shape (n, ndim)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchRef:
+    """One drawn patch."""
+
+    case: str
+    start: tuple[int, ...]
+    """First voxel on the resampled grid; negative where the patch begins outside the case."""
+    foreground: int | None
+    """Class index whose voxel the patch was centred on; None: drawn anywhere."""
+
+
+class PatchSampler:
+    """Draws patches from a set of cases [1]_.
+
+    The case is uniform. With probability ``foreground_share`` the patch is centred on a stored
+    voxel of a class drawn uniformly among those present in the case; otherwise, and where the case
+    has no foreground, it lies anywhere. A patch stays inside a case that is larger than it, and
+    covers a smaller one centrally.
+
+    Parameters
+    ----------
+    index : PatchIndex
+        Seed, foreground share and voxel locations.
+    cases : sequence of ResampledCase
+        Cases to draw from: for training those of other folds.
+    patch_size : sequence of int
+        In voxels, one per axis; 1 along the axis of a slice-wise network.
+
+    Raises
+    ------
+    ValueError
+        If there is no case, or one that the index does not know.
+
+    References
+    ----------
+    .. [1] Isensee et al., nnU-Net, Nature Methods 18, 2021 (supplement, oversampling); there a
+       fixed part of each batch is foreground, here each patch by chance.
+    """
+
+    def __init__(
+        self, index: PatchIndex, cases: Sequence[ResampledCase], patch_size: Sequence[int]
+    ) -> None:
+        known = {row.id: row for row in index.locations}
+        missing = [case.id for case in cases if case.id not in known]
+        if not cases or missing:
+            raise ValueError(f"no case to draw from, or not in the patch index: {missing}")
+        self.seed, self.foreground_share = index.seed, index.foreground_share
+        self.patch_size = tuple(int(n) for n in patch_size)
+        self._cases = [(case.id, case.grid.shape, known[case.id]) for case in cases]
+        self._coordinates: dict[str, Coordinates] = {}  # filled as cases are drawn
+
+    def draw(self, number: int) -> PatchRef:
+        """Return patch ``number`` (0, 1, ...); the same one however often and wherever asked."""
+        rng = np.random.default_rng([self.seed, number])
+        name, shape, locations = self._cases[int(rng.integers(len(self._cases)))]
+        low, high = self._bounds(shape)
+        forced = rng.random() < self.foreground_share
+        classes = [c for c, count in sorted(locations.voxels.items()) if count]
+        if not (forced and classes):
+            start = tuple(int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True))
+            return PatchRef(case=name, start=start, foreground=None)
+        chosen = classes[int(rng.integers(len(classes)))]
+        if name not in self._coordinates:
+            self._coordinates[name] = read_locations(locations)
+        voxels = self._coordinates[name][chosen]
+        centre = voxels[int(rng.integers(len(voxels)))]
+        start = tuple(
+            min(max(int(v) - n // 2, a), b)
+            for v, n, a, b in zip(centre, self.patch_size, low, high, strict=True)
+        )
+        return PatchRef(case=name, start=start, foreground=chosen)
+
+    def _bounds(self, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
+        """Return the first and last start along each axis."""
+        low = [-(max(n - size, 0) // 2) for n, size in zip(self.patch_size, shape, strict=True)]
+        high = [max(size - n, a) for n, size, a in zip(self.patch_size, shape, low, strict=True)]
+        return low, high
+
+
+def read_locations(locations: CaseLocations) -> Coordinates:
+    """Read the stored voxel coordinates of one case."""
+    with np.load(locations.file) as file:
+        return {index: file[f"c{index}"] for index, count in locations.voxels.items() if count}
+
+
+def sample_locations(
+    label: NDArray[np.int16], seed: int, *, most: int = 10_000, share: float = 0.01
+) -> tuple[dict[int, int], Coordinates]:
+    """Draw voxels of each class: ``max(min(most, n), share * n)`` of its n, without repetition.
+
+    Parameters
+    ----------
+    label : int16 ndarray of shape (*spatial,)
+        Class indices; background and ignored voxels are not drawn.
+    seed : int
+    most, share
+        nnU-Net's numbers by default.
+
+    Returns
+    -------
+    voxels : dict
+        Class index to its number of voxels in the case.
+    coordinates : dict
+        Class index to an int32 array (n, ndim), sorted as voxels lie in the array.
+    """
+    flat = np.flatnonzero(label.ravel() > 0)
+    classes = label.ravel()[flat]
+    order = np.argsort(classes, kind="stable")
+    found, first = np.unique(classes[order], return_index=True)
+    voxels, coordinates = {}, {}
+    for index, members in zip(found, np.split(flat[order], first[1:]), strict=True):
+        count = max(min(most, len(members)), int(np.ceil(share * len(members))))
+        rng = np.random.default_rng([seed, int(index)])
+        chosen = np.sort(rng.choice(members, size=count, replace=False))
+        voxels[int(index)] = len(members)
+        coordinates[int(index)] = np.stack(np.unravel_index(chosen, label.shape), axis=1).astype(
+            np.int32
+        )
+    return voxels, coordinates

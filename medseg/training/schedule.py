@@ -1,0 +1,90 @@
+"""The budget of a training, and the learning rate over it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from medseg.errors import ConfigError
+
+UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
+WARM_UP = 0.03
+"""Share of the budget over which the learning rate rises to its peak."""
+POLY_EXPONENT = 0.9
+
+Shape = Literal["cosine", "poly"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A wall time or a number of optimiser steps; exactly one is set."""
+
+    seconds: float | None = None
+    iterations: int | None = None
+
+    @classmethod
+    def parse(cls, text: str, key: str = "train.budget") -> Budget:
+        """Read ``90s``, ``10min``, ``2h`` or ``50000it``.
+
+        Raises
+        ------
+        ConfigError
+            For anything else.
+
+        Examples
+        --------
+        >>> Budget.parse("1.5h").seconds, Budget.parse("50000it").iterations
+        (5400.0, 50000)
+        """
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h|it)\s*", str(text))
+        if match is None:
+            raise ConfigError(
+                f"{key} is '{text}'; write a time (90s, 10min, 2h) or steps (50000it)"
+            )
+        number, unit = float(match[1]), match[2]
+        if number <= 0 or (unit == "it" and number != int(number)):
+            raise ConfigError(f"{key} is '{text}'; it must be above 0, and steps are whole")
+        if unit == "it":
+            return cls(iterations=int(number))
+        return cls(seconds=number * UNITS[unit])
+
+    def used(self, step: int, seconds: float) -> float:
+        """Return the part that is used up, in the budget's own unit."""
+        return float(step) if self.seconds is None else seconds
+
+    @property
+    def total(self) -> float:
+        """The budget in its own unit."""
+        return float(self.iterations or 0) if self.seconds is None else self.seconds
+
+    @property
+    def unit(self) -> str:
+        """``s`` or ``it``."""
+        return "it" if self.seconds is None else "s"
+
+
+def lr_factor(progress: float, shape: Shape) -> float:
+    """Return the learning rate as a share of its peak.
+
+    It rises linearly over the first `WARM_UP` of the budget, then falls to 0 at its end: as half a
+    cosine, or as the polynomial (1 - p)^0.9 of nnU-Net, both over the whole budget.
+
+    Parameters
+    ----------
+    progress : float
+        Share of the budget that is used up, in [0, 1].
+    shape : {"cosine", "poly"}
+
+    Examples
+    --------
+    >>> lr_factor(0.5, "cosine")
+    0.5
+    >>> lr_factor(0.0, "poly")
+    0.01
+    """
+    left = min(1.0, max(0.0, 1.0 - progress))
+    fall = 0.5 * (1 - math.cos(math.pi * left)) if shape == "cosine" else left**POLY_EXPONENT
+    rise = min(1.0, max(0.01, progress / WARM_UP))
+    return rise * fall

@@ -1,0 +1,64 @@
+"""Stop between two steps when the user or the system asks for it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Stopped(Exception):  # noqa: N818  (a request, not an error)
+    """Unwinds from within a validation, whose work is repeated later."""
+
+
+class GracefulStop:
+    """Note SIGINT and SIGTERM instead of being interrupted in the middle of a step.
+
+    Within the context, `requested` says that one came; `deliver` hands it to whoever handled it
+    before. A second signal is handed on at once. Outside the main thread nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> GracefulStop:
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._before[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+        self._before = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal came."""
+        return self.signum is not None
+
+    def check(self) -> None:
+        """Raise `Stopped` if a signal came."""
+        if self.requested:
+            raise Stopped
+
+    def deliver(self) -> None:
+        """Hand the noted signal to its former handler."""
+        if self.signum is not None:
+            self.__exit__(None, None, None)
+            signal.raise_signal(self.signum)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        """Note a first signal; hand on a second one."""
+        del frame
+        again = self.requested
+        self.signum = signum
+        if again:
+            self.deliver()

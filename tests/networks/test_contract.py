@@ -1,0 +1,171 @@
+"""Every network of the table keeps the same promises, in 2-D and 3-D."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from medseg.artefacts import NetworkSpec
+from medseg.errors import ConfigError
+from medseg.networks import NETWORKS, Prediction, SliceWise, build_network
+
+SMALL = {
+    "unet": {"widths": (4, 8, 8, 16)},
+    "vnet": {"widths": (4, 8), "convs": 2, "decoder_convs": 1},
+}
+ALL = pytest.mark.parametrize("name", sorted(NETWORKS))
+BOTH = pytest.mark.parametrize("ndim", [2, 3])
+
+
+def make(name: str, ndim: int, **arguments) -> nn.Module:
+    torch.manual_seed(0)
+    wanted = {"ndim": ndim, "in_channels": 2, "num_classes": 3, **SMALL[name], **arguments}
+    return build_network(NetworkSpec(name=name, arguments=wanted))
+
+
+def logits_of(output) -> torch.Tensor:
+    return output.logits if isinstance(output, Prediction) else output
+
+
+def test_every_network_has_small_arguments_here():
+    assert set(SMALL) == set(NETWORKS)
+
+
+@ALL
+@BOTH
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", [(17, 9, 5), (16, 8, 8), (1, 1, 1), (3, 1, 20)])
+def test_any_size_and_batch_one(name, ndim, training, size):
+    network = make(name, ndim).train(training)
+    image = torch.randn(1, 2, *size[:ndim])
+    out = network(image)
+    assert logits_of(out).shape == (1, 3, *size[:ndim])
+    assert logits_of(out).isfinite().all()
+    if not training:
+        assert isinstance(out, torch.Tensor)
+
+
+@ALL
+@BOTH
+def test_every_parameter_gets_a_gradient(name, ndim):
+    network = make(name, ndim).train()
+    out = network(torch.randn(2, 2, *(16,) * ndim))
+    total = logits_of(out).square().mean()
+    if isinstance(out, Prediction):
+        total = total + sum(aux.square().mean() for aux in out.aux)
+    total.backward()
+    dead = [
+        n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ]
+    assert not dead
+
+
+@ALL
+@BOTH
+def test_bfloat16_autocast_is_near_float32(name, ndim):
+    network = make(name, ndim).eval()
+    image = torch.randn(2, 2, *(8,) * ndim)
+    with torch.no_grad():
+        exact = network(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            near = network(image)
+    assert near.dtype == torch.bfloat16
+    assert (near.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+@ALL
+@BOTH
+def test_state_dict_round_trip_and_seed(name, ndim):
+    network = make(name, ndim).eval()
+    image = torch.randn(1, 2, *(8,) * ndim)
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    file.seek(0)
+    torch.manual_seed(5)
+    other = build_network(
+        NetworkSpec(
+            name=name, arguments={"ndim": ndim, "in_channels": 2, "num_classes": 3, **SMALL[name]}
+        )
+    ).eval()
+    assert not torch.equal(other(image), network(image))
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other(image), network(image))
+    assert torch.equal(make(name, ndim).eval()(image), network(image))
+
+
+@ALL
+@BOTH
+def test_one_small_image_is_learnt_by_heart(name, ndim):
+    network = make(name, ndim).train()
+    generator = torch.Generator().manual_seed(1)
+    label = torch.randint(0, 3, (1, *(2,) * ndim), generator=generator)
+    for axis in range(1, ndim + 1):
+        label = label.repeat_interleave(4, axis)
+    image = torch.stack((label.float(), label.float() ** 2), 1)
+    image = image + 0.1 * torch.randn(image.shape, generator=generator)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(60):
+        loss = functional.cross_entropy(logits_of(network(image)), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+    assert (logits_of(network(image)).argmax(1) == label).float().mean() > 0.95
+
+
+@ALL
+def test_a_padded_image_gives_what_the_padding_by_hand_gives(name):
+    network = make(name, 2).eval()
+    image = torch.randn(1, 2, 13, 16)
+    step = network.divisor[0]
+    by_hand = functional.pad(image, (0, 0, 0, -13 % step), mode="replicate")
+    assert torch.equal(network(image), network(by_hand)[..., :13, :])
+
+
+@ALL
+def test_strides_and_kernels_per_axis_leave_a_thin_axis_alone(name):
+    levels = len(SMALL[name]["widths"])
+    network = make(
+        name,
+        3,
+        strides=(1, *((1, 2, 2) for _ in range(levels - 1))),
+        kernel_sizes=((1, 3, 3),) * levels,
+        norm="none",
+    ).eval()
+    assert network.divisor[0] == 1
+    image = torch.randn(1, 2, 2, 16, 16)
+    slices = torch.cat([network(image[:, :, i : i + 1]) for i in range(2)], dim=2)
+    torch.testing.assert_close(network(image), slices, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slicewise_equals_the_network_slice_by_slice(axis):
+    network = make("unet", 2, norm="instance")
+    image = torch.randn(2, 2, 9, 10, 11)
+    wrapped = SliceWise(network, axis)
+    assert wrapped.divisor[axis] == 1
+    one_by_one = torch.stack(
+        [network.eval()(part) for part in image.unbind(axis + 2)], dim=axis + 2
+    )
+    torch.testing.assert_close(wrapped.eval()(image), one_by_one, atol=1e-5, rtol=1e-4)
+    out = wrapped.train()(image)
+    sizes = [10, 11, 12]  # what 9, 10, 11 become on the half grid, after padding to 8s
+    assert out.logits.shape == (2, 3, 9, 10, 11)
+    assert out.aux[0].shape[2 + axis] == image.shape[2 + axis]
+    del sizes
+
+
+def test_build_network_wraps_for_slices_and_explains_mistakes():
+    arguments = {"ndim": 2, "in_channels": 1, "num_classes": 2, "widths": (4, 8)}
+    network = build_network(NetworkSpec(name="unet", arguments=arguments), slice_axis=2)
+    assert network.eval()(torch.zeros(1, 1, 8, 8, 3)).shape == (1, 2, 8, 8, 3)
+    with pytest.raises(ConfigError, match="did you mean 'unet'"):
+        build_network(NetworkSpec(name="unett", arguments=arguments))
+    with pytest.raises(ConfigError, match="unet.*wide"):
+        build_network(NetworkSpec(name="unet", arguments={**arguments, "wide": 3}))
+    with pytest.raises(ConfigError, match="norm"):
+        build_network(NetworkSpec(name="unet", arguments={**arguments, "norm": "bach"}))
