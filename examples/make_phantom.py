@@ -20,7 +20,7 @@ from medseg.phantom import make_phantom, write_case
 
 
 def draw(index: int, path: Path) -> None:
-    """Draw the planes through the middle of the liver, seen from the feet, the front and the left."""
+    """Draw the three planes through the middle of the liver."""
     image, label = make_phantom(0, index)
     center = np.argwhere(label > 0).mean(0).round().astype(int)
     spacing = image.spacing

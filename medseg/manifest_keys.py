@@ -54,15 +54,16 @@ class ManifestFile:
 
 def spelled_out(document: Document) -> Document:
     """Write the short forms of labels, regions and channels as lists of mappings."""
-    data, where = dict(document.data), dict(document.where)
+    data = dict(document.data)
+    places: dict[KeyPath, KeyPath] = {}  # of the short form: of the long form
     for key, inner in (("labels", "value"), ("regions", "labels")):
         if isinstance(data.get(key), dict):
             short = data[key]
             data[key] = [_entry(name, value, inner) for name, value in short.items()]
-            for i, name in enumerate(short):
-                for path, spot in document.where.items():
-                    if path[:2] == (key, name):
-                        where[(key, i, *path[2:])] = spot
+            places |= {(key, name): (key, i) for i, name in enumerate(short)}
+    where: dict[KeyPath, str] = {}
+    for path, spot in document.where.items():
+        where[(*places.get(path[:2], path[:2]), *path[2:])] = spot
     channels = data.get("channels")
     if isinstance(channels, list):
         data["channels"] = [{"name": c} if isinstance(c, str) else c for c in channels]

@@ -190,8 +190,8 @@ def predict_mirrored(network: nn.Module, inputs: Tensor, axes: Sequence[int]) ->
     ]
     total: Tensor = network(inputs).float()
     for flip in flips[1:]:
-        total += network(inputs.flip(flip)).float().flip(flip)
-    return total.div_(len(flips)) if len(flips) > 1 else total
+        total = total + network(inputs.flip(flip)).float().flip(flip)  # total may be the input
+    return total / len(flips) if len(flips) > 1 else total
 
 
 def pad_to_patch(image: Tensor, patch_size: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn import functional as distributed_functional
 
 from medseg.losses.base import Activation, Loss
 
@@ -69,8 +69,27 @@ def _over_batch(sums: Tensor) -> Tensor:
     """Sum (n, B, C) over the batch, here and in the other processes, to (n, 1, C)."""
     total = sums.sum(1, keepdim=True)
     if distributed.is_available() and distributed.is_initialized() and torch.is_grad_enabled():
-        total = distributed_functional.all_reduce(total)  # type: ignore[no-untyped-call]
+        reduced: Tensor = _AllSum.apply(total)  # type: ignore[no-untyped-call]
+        return reduced
     return total
+
+
+class _AllSum(torch.autograd.Function):
+    """Sum over all processes, forwards and backwards."""
+
+    @staticmethod
+    def forward(_ctx: Any, value: Tensor) -> Tensor:
+        """Sum the value."""
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_ctx: Any, grad: Tensor) -> Tensor:
+        """Sum the gradient: each process's loss depends on every process's value."""
+        total = grad.clone()
+        distributed.all_reduce(total)
+        return total
 
 
 class DiceLoss(Loss):

@@ -37,9 +37,9 @@ class VNet(nn.Module):
         Channels of the image and of the logits.
     widths : sequence of int
         Feature channels of each level, finest first; each is twice the one before in [1]_.
-    convs, decoder_convs : int or sequence of int
+    convs, decoder_convs : int or sequence of int, optional
         Convolutions per level on the way down, and up (one entry per level but the last, finest
-        first).
+        first). Default: the paper's 1, 2, 3, 3, 3 and 1, 2, 3, 3.
     strides, kernel_sizes : sequence of (int or tuple of int), optional
         Per level and axis; the first stride is 1. Default: 1, then 2s; kernels of 5.
     norm : {"instance", "batch", "group", "none"}
@@ -70,8 +70,8 @@ class VNet(nn.Module):
         in_channels: int,
         num_classes: int,
         widths: Sequence[int] = (16, 32, 64, 128, 256),
-        convs: int | Sequence[int] = (1, 2, 3, 3, 3),
-        decoder_convs: int | Sequence[int] = (1, 2, 3, 3),
+        convs: int | Sequence[int] | None = None,
+        decoder_convs: int | Sequence[int] | None = None,
         strides: Sequence[int | Sequence[int]] | None = None,
         kernel_sizes: Sequence[int | Sequence[int]] | None = None,
         norm: str = "batch",
@@ -83,8 +83,10 @@ class VNet(nn.Module):
         kernels = level_axes(kernel_sizes, (5,) * levels, ndim, levels, "kernel_sizes")
         check_geometry(steps, kernels)
         self.divisor = divisor_of(steps)
-        down = per_level(convs, levels, "network.convs")
-        up = per_level(decoder_convs, levels - 1, "network.decoder_convs")
+        paper = (1, 2, *(3,) * levels)
+        down = per_level(paper[:levels] if convs is None else convs, levels, "network.convs")
+        upwards = paper[: levels - 1] if decoder_convs is None else decoder_convs
+        up = per_level(upwards, levels - 1, "network.decoder_convs")
         one = (1,) * ndim
         bias = norm == "none"
         self.stem = nn.Sequential(

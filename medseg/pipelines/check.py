@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from medseg.artefacts import Dataset, IngestedCase, SetAside
 from medseg.errors import ConfigError
 from medseg.pipelines.build import load_experiment
 from medseg.pipelines.context import RunContext
+from medseg.pipelines.logs import logging_to_stderr
 from medseg.pipelines.progress import Display
 from medseg.pipelines.store import Places
 from medseg.settings import Compute
@@ -28,7 +27,7 @@ DONE, SOME_SET_ASIDE = 0, 3
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the command; ``args`` has config, overrides, data_root and runs_dir.
+    """Run the command; ``args`` is what ``medseg check`` parses.
 
     Returns
     -------
@@ -43,18 +42,14 @@ def main(args: argparse.Namespace) -> int:
     StageError
         If no case is sound.
     """
-    data_root = getattr(args, "data_root", None)
-    experiment = load_experiment(
-        args.config,
-        getattr(args, "overrides", None) or (),
-        data_root=Path(data_root) if data_root else None,
-        runs_dir=Path(getattr(args, "runs_dir", None) or "runs"),
-    )
-    stage = next((s for _, s in experiment.stages if isinstance(s, Ingest)), None)
-    if stage is None:
-        raise ConfigError(f"{args.config}: its pipeline has no stage 'ingest', so nothing to check")
-    display = Display(Console(stderr=True), quiet=getattr(args, "quiet", False))
-    found = check(stage, experiment.compute, display)
+    with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
+        experiment = load_experiment(
+            args.config, args.overrides, data_root=args.data_root, runs_dir=args.runs_dir
+        )
+        stage = next((s for _, s in experiment.stages if isinstance(s, Ingest)), None)
+        if stage is None:
+            raise ConfigError(f"{experiment.source}: its pipeline has no stage 'ingest' to check")
+        found = check(stage, experiment.compute, display)
     return SOME_SET_ASIDE if found else DONE
 
 

@@ -20,6 +20,8 @@ from medseg.readers.survey import Survey, many_read, survey
 
 VOID = 255
 """Value that marks pixels without a class in many sets of photographs."""
+FEW = 5
+"""Annotated cases below which a person is warned."""
 RGB = ("red", "green", "blue")
 
 CONFIG = """\
@@ -138,7 +140,7 @@ def init(
         "values": many_read(found),
         "manifest": manifest.name,
         "config": config.name,
-        "folder": folder.resolve(),
+        "folder": _root(folder, out),
     }
     out.mkdir(parents=True, exist_ok=True)
     manifest.write_text(MANIFEST_HEAD.format(**words) + _yaml(document), encoding="utf-8")
@@ -149,7 +151,7 @@ def init(
         found=found,
         manifest=manifest,
         config=config,
-        notes=(*layout.notes, *notes),
+        notes=(*layout.notes, *notes, *_too_few(found)),
     )
 
 
@@ -208,7 +210,14 @@ def _labels(layout: Layout, found: Survey) -> tuple[dict[str, int], int | None, 
         notes = [f"values {extra} are not in dataset.json; they were added"] if extra else []
         return stated, ignore, notes
     if layout.structures:
-        return {n: i for i, n in enumerate(layout.structures, start=1)}, None, []
+        # masks have no values of their own: theirs must not be those of other cases' label files
+        after = max(found.values, default=0) + 1
+        named = {n: i for i, n in enumerate(layout.structures, start=after)}
+        if not found.values:
+            return named, None, []
+        mixed = {f"label_{value}": value for value in found.values if value < after}
+        note = "some cases have masks by structure, others label files: join labels that mean the"
+        return {**mixed, **named}, None, [f"{note} same with 'select' (reader 'table')"]
     if not found.values:
         if layout.reader == "dicom":
             return {"foreground": 1}, None, ["the masks have no name: call them what they are"]
@@ -242,12 +251,21 @@ def _modality(layout: Layout, found: Survey) -> str:
 
 def _root(folder: Path, out: Path) -> str:
     """Return the data's folder, relative to the manifest where it lies below it."""
-    folder, here = folder.resolve(), out.resolve()
+    folder, here = Path(os.path.abspath(folder)), Path(os.path.abspath(out))  # noqa: PTH100
     if folder.is_relative_to(here):
         return folder.relative_to(here).as_posix()
     if here.is_relative_to(folder):
         return Path(os.path.relpath(folder, here)).as_posix()
     return str(folder)
+
+
+def _too_few(found: Survey) -> list[str]:
+    """Say where there are not enough cases to train on some and test on others."""
+    if found.annotated >= FEW:
+        return []
+    return [
+        f"{found.annotated} annotated case(s) are few for a test and a validation set"
+    ]
 
 
 def _plain(name: str) -> str:

@@ -15,6 +15,7 @@ from medseg.artefacts import SetAside
 from medseg.case import Case
 from medseg.errors import CaseError, ConfigError, FormatError
 from medseg.model_folder import ModelFolder, read_model_folder
+from medseg.pipelines.logs import logging_to_stderr
 from medseg.pipelines.predict_inputs import STAGE, find_cases
 from medseg.pipelines.progress import Display, clock
 
@@ -41,7 +42,7 @@ class Predicted:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the command; ``args`` has model, input, out, device and overwrite.
+    """Run the command; ``args`` is what ``medseg predict`` parses.
 
     Returns
     -------
@@ -53,20 +54,24 @@ def main(args: argparse.Namespace) -> int:
     ConfigError
         If the model, the input or the device cannot be used; nothing has been written.
     """
-    result = predict(
-        Path(args.model),
-        Path(args.input),
-        Path(args.out),
-        device=args.device,
-        overwrite=args.overwrite,
-        display=_display(quiet=getattr(args, "quiet", False)),
-    )
-    logger.info(
-        "%d predicted, %d there already, %d set aside; in %s",
-        len(result.written), len(result.skipped), len(result.set_aside), args.out,
-    )  # fmt: skip
-    for case in result.set_aside:
-        logger.warning("set aside: %s", case.reason)
+    with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
+        result = predict(
+            args.model,
+            args.input,
+            args.out,
+            device=args.device,
+            overwrite=args.overwrite,
+            display=display,
+        )
+        logger.info(
+            "%d predicted, %d there already, %d set aside; in %s",
+            len(result.written),
+            len(result.skipped),
+            len(result.set_aside),
+            args.out,
+        )
+        for case in result.set_aside:
+            logger.warning("set aside: %s", case.reason)
     return SOME_SET_ASIDE if result.set_aside else DONE
 
 
@@ -232,10 +237,3 @@ class _Share:
     def finish(self, case: str) -> None:
         """Move to the end of the share, also where the case failed before its last tile."""
         self.bar.advance(1 - self.done, note=case)
-
-
-def _display(*, quiet: bool) -> Display:
-    """Open the progress display of the command line."""
-    from rich.console import Console
-
-    return Display(Console(stderr=True), quiet=quiet)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,7 +82,7 @@ def run_processes(calls: Mapping[str, Callable[[], Outcome]], workers: int) -> I
     left = dict(calls)
     try:
         with parallel_config(backend="loky", inner_max_num_threads=1):
-            for outcome in _parallel(left, workers):
+            for outcome in _parallel(_watched(left), workers):
                 left.pop(outcome.case)
                 yield outcome
     except BrokenProcessPool:
@@ -121,13 +125,36 @@ def _call(call: Callable[[], Outcome]) -> Outcome:
     return call()
 
 
+def _watched(calls: Mapping[str, Callable[[], Outcome]]) -> dict[str, Callable[[], Outcome]]:
+    """Let the processes that run the calls end when this one is killed."""
+    parent = os.getpid()
+    return {case: partial(_call_as_child, call, parent) for case, call in calls.items()}
+
+
+def _call_as_child(call: Callable[[], Outcome], parent: int) -> Outcome:
+    _end_with(parent)
+    return call()
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent has gone; joblib's would wait for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+
+
 def _one_by_one(calls: Mapping[str, Callable[[], Outcome]]) -> Iterator[Outcome]:
     """Run each call in a process that only it can kill."""
     from concurrent.futures.process import BrokenProcessPool
 
     from joblib.externals.loky import get_reusable_executor
 
-    for case, call in calls.items():
+    for case, call in _watched(calls).items():
         executor = get_reusable_executor(max_workers=1, kill_workers=True)
         try:
             yield executor.submit(_call, call).result()

@@ -80,7 +80,7 @@ def examine_case(
             raise CaseError(case.id, f"{file.path} does not exist", f"restore it {LEAVE_OUT}")
     image = load_image(case)
     data, grid = image.volume.data, image.volume.grid
-    warnings = [*_check_grid(case, grid), *_check_voxels(case, data, channels, grid)]
+    warnings = [*check_grid(case, grid), *_check_voxels(case, data, channels, grid)]
     start, stop = content_box(data)
     digests = [voxel_digest(data, grid.matrix)]
     voxels: dict[str, int] = {}
@@ -120,12 +120,13 @@ def count_labels(
     }
 
 
-def _check_grid(case: Case, grid: Grid) -> list[str]:
+def check_grid(case: Case, grid: Grid) -> list[str]:
     """Refuse an affine that is no grid; warn of a spacing that is probably in another unit."""
     spacing = np.asarray(grid.spacing)
     shown = " x ".join(f"{s:.4g}" for s in spacing)
-    volume = abs(np.linalg.det(grid.matrix[:-1, :-1]))
-    if not np.isfinite(grid.matrix).all() or not volume > 1e-6 * spacing.prod():
+    finite = bool(np.isfinite(grid.matrix).all())
+    volume = abs(np.linalg.det(grid.matrix[:-1, :-1])) if finite else 0.0
+    if not volume > 1e-6 * spacing.prod():
         raise CaseError(
             case.id,
             f"{case.image[0].path}: the affine has no volume (spacing {shown})",

@@ -45,6 +45,25 @@ def label_file(folder: Path, name: str) -> Path | None:
     return next((folder / f"{name}{e}" for e in ENDINGS if (folder / f"{name}{e}").is_file()), None)
 
 
+def matches(root: Path, pattern: str) -> list[Path]:
+    """List what a pattern finds below ``root``, sorted.
+
+    Raises
+    ------
+    ManifestError
+        If it is no pattern: it is empty, or starts with ``/``.
+    """
+    if pattern == ".":
+        return [root]
+    try:
+        return sorted(root.glob(pattern))
+    except (NotImplementedError, ValueError, IndexError) as error:
+        raise ManifestError(
+            f"{root}: '{pattern}' is no pattern of names below this folder ({error}); write one "
+            "such as 'images' or '*/image.nii.gz'"
+        ) from error
+
+
 def as_id(text: str) -> str:
     """Turn a relative path or a name into a case id that can name a file.
 

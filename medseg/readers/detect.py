@@ -10,7 +10,7 @@ from typing import Any
 
 from medseg.errors import ManifestError
 from medseg.readers.bids import LABEL_SUFFIXES, bids_files
-from medseg.readers.common import image_files, label_file, stem
+from medseg.readers.common import image_files, label_file, some, stem
 from medseg.readers.describe import Description, describe
 from medseg.readers.nnunet import by_case
 
@@ -74,8 +74,20 @@ def detect(folder: Path) -> Layout:
         "  pairs                a folder of images and a folder of labels (NIfTI, NRRD, MHA, PNG,"
         " ...),\n"
         "                       or images and labels side by side with a suffix such as _mask\n"
-        "name the folder that holds these, or list the cases in a CSV with reader 'table'"
+        f"What is there: {_contents(folder)}.\n"
+        "Name the folder that holds one of these, or list the cases in a CSV (reader 'table')"
     )
+
+
+def _contents(folder: Path) -> str:
+    """Say how many images stand where."""
+    counts = {path: len(image_files(path)) for path in [folder, *sorted(folder.rglob("*"))]}
+    places = [
+        f"{count} image file(s) in {path.relative_to(folder).as_posix()}"
+        for path, count in counts.items()
+        if count
+    ]
+    return some(places) or "no image file"
 
 
 def looks_like_labels(name: str) -> bool:

@@ -45,6 +45,12 @@ def detect_dicom(folder: Path) -> Layout | None:
     kinds = Counter(s.modality for p in images for f in series_folders(p, ".") for s in f.series)
     modality = kinds.most_common(1)[0][0]
     notes = []
+    others = [
+        p for p in folder.rglob("*") if ending(p) in VOLUME_ENDINGS and not _about_labels(p, folder)
+    ]
+    if others:
+        names_of = some(p.relative_to(folder).as_posix() for p in others)
+        notes.append(f"volumes that are not DICOM were left out: {names_of}")
     if len(kinds) > 1:
         options["modality"] = modality
         notes.append(f"series of several modalities ({some(kinds)}); {modality} was taken")

@@ -12,7 +12,7 @@ from medseg.case import Case, ImageFile, LabelPart
 from medseg.errors import FormatError, ManifestError
 from medseg.io.dicom import SeriesInfo, list_series
 from medseg.manifest import Manifest
-from medseg.readers.common import as_id, checked, ending, label_file, some, stem
+from medseg.readers.common import as_id, checked, ending, label_file, matches, some, stem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def series_folders(
     root: Path, images: str = "**", modality: str | None = None, *, skip: Path | None = None
 ) -> list[SeriesFolder]:
     """List the folders that hold image series, sorted by path."""
-    folders = {path for path in root.glob(images) if path.is_dir()}
+    folders = {path for path in matches(root, images) if path.is_dir()}
     found = []
     for path in sorted(folders | ({root} if images == "**" else set())):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)

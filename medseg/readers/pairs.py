@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.case import Case, ImageFile, LabelPart
 from medseg.errors import ManifestError
 from medseg.manifest import Manifest
-from medseg.readers.common import as_id, checked, ending, image_files, some, stem
+from medseg.readers.common import as_id, checked, ending, image_files, matches, some, stem
 from medseg.readers.pairing import pair_by_name
 
 
@@ -82,8 +82,8 @@ def find_files(root: Path, pattern: str) -> list[Path]:
     """List the image files of a folder, or those that match a pattern, sorted."""
     if (root / pattern).is_dir():
         return image_files(root / pattern)
-    files = (p for p in root.glob(pattern) if p.is_file() and not p.name.startswith("."))
-    return sorted(p for p in files if ending(p))
+    files = (p for p in matches(root, pattern) if p.is_file() and not p.name.startswith("."))
+    return [p for p in files if ending(p)]
 
 
 def case_ids(images: list[Path], root: Path) -> dict[Path, str]:

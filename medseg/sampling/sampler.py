@@ -121,10 +121,11 @@ def sample_locations(
     """
     flat = np.flatnonzero(label.ravel() > 0)
     classes = label.ravel()[flat]
-    order = np.argsort(classes, kind="stable")
-    found, first = np.unique(classes[order], return_index=True)
+    by_class = flat[np.argsort(classes, kind="stable")]
+    found, counts = np.unique(classes, return_counts=True)
     voxels, coordinates = {}, {}
-    for index, members in zip(found, np.split(flat[order], first[1:]), strict=True):
+    for index, stop, n in zip(found, counts.cumsum(), counts, strict=True):
+        members = by_class[stop - n : stop]
         count = max(min(most, len(members)), int(np.ceil(share * len(members))))
         rng = np.random.default_rng([seed, int(index)])
         chosen = np.sort(rng.choice(members, size=count, replace=False))

@@ -54,7 +54,7 @@ class Infer:
         """Return one raw prediction per case, on its canonical grid."""
         recipe = InferRecipe(
             weights=model.weights,
-            plan=bare_plan(plan),
+            plan=bare_plan(replace(plan, network=model.network)),
             overlap=self.overlap,
             mirror=self.mirror,
             precision=self.precision,

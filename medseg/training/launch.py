@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import distributed
 
 from medseg.errors import ConfigError
 from medseg.inference.precision import computes_bf16
+from medseg.training.checkpoint import load_checkpoint
 from medseg.training.loop import fit
 from medseg.training.state import State
 from medseg.training.task import Arithmetic, Monitor, Task
@@ -50,12 +52,14 @@ def train(task: Task, monitor: Monitor, *, device: str = "cpu", devices: int = 1
     reader.start()
     try:
         fabric = make_fabric(kind, devices, task, strategy="ddp_spawn")
-        state: State = fabric.launch(_Rank(task, queue))
+        fabric.launch(_Rank(task, queue))
     finally:
         queue.put(None)
         reader.join(timeout=10)
         queue.close()
-    return state
+    saved = load_checkpoint(task.folder)
+    assert saved is not None  # the last thing that a training does is to write one
+    return State.from_dict(saved["state"])
 
 
 def make_fabric(kind: str, devices: Any, task: Task, strategy: str = "auto") -> Fabric:
@@ -63,7 +67,9 @@ def make_fabric(kind: str, devices: Any, task: Task, strategy: str = "auto") -> 
     with warnings.catch_warnings():
         # Fabric notes that a GPU is there and not used; the user has chosen the device.
         warnings.filterwarnings("ignore", message="GPU available but not used")
-        return Fabric(accelerator=kind, devices=devices, precision=task.recipe.precision, strategy=strategy)
+        return Fabric(
+            accelerator=kind, devices=devices, precision=task.recipe.precision, strategy=strategy
+        )
 
 
 def choose_precision(device: str) -> Arithmetic:
@@ -109,10 +115,13 @@ class _Rank:
     def __init__(self, task: Task, queue: Any) -> None:
         self.task, self.queue = task, queue
 
-    def __call__(self, fabric: Fabric) -> State:
+    def __call__(self, fabric: Fabric) -> None:
         """Train."""
         monitor = QueueMonitor(self.queue) if fabric.is_global_zero else SilentMonitor()
-        return fit(fabric, self.task, monitor)
+        try:
+            fit(fabric, self.task, monitor)
+        finally:
+            distributed.destroy_process_group()  # else the process ends in an abort
 
 
 def _read(queue: Any, monitor: Monitor) -> None:

@@ -10,7 +10,6 @@ from medseg.artefacts import PatchIndex, Plan, ResampledCase
 from medseg.errors import StageError
 from medseg.training.schedule import Budget, Shape
 
-
 Arithmetic = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 

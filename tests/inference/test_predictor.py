@@ -39,6 +39,12 @@ def test_softmax_takes_the_largest_logit():
     assert decoder(SCHEME)(logits).dtype == torch.int16
 
 
+def test_of_equal_logits_the_lower_class_wins():
+    logits = torch.zeros(3, 70, 5)
+    logits[0] = -1.0
+    assert torch.equal(decoder(SCHEME)(logits), torch.ones(70, 5, dtype=torch.int16))
+
+
 def test_regions_are_painted_from_wide_to_narrow():
     """Columns: nothing; all alone (oedema); both (core); core alone is painted all the same."""
     core, everything = [-1.0, -1.0, 2.0, 0.1], [-1.0, 3.0, 0.5, -2.0]

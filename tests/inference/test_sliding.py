@@ -182,6 +182,12 @@ def test_mirroring_averages_logits_of_all_flips():
     assert torch.equal(other[0, :, 0], torch.arange(4.0))
 
 
+def test_a_network_that_hands_its_input_through_is_safe_to_mirror():
+    image = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(1))
+    kind = {"patch_size": (4, 4), "mirror_axes": (0, 1)}
+    assert torch.allclose(sliding_window(nn.Identity(), image.clone(), **kind), image, atol=1e-6)
+
+
 def test_network_comes_back_in_its_mode():
     network = nn.Sequential(nn.Dropout(0.9), conv_network(2))
     network[1].eval()

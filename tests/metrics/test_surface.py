@@ -170,3 +170,26 @@ def test_masks_of_different_shapes_are_refused():
     mask = np.ones((3, 3), dtype=bool)
     with pytest.raises(ValueError, match="must be equal"):
         surface_distances(mask, mask[:2], grid_of(mask, (1.0, 1.0)))
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+def test_agrees_with_monai_on_a_real_label(data_root):
+    torch = pytest.importorskip("torch")
+    metrics = pytest.importorskip("monai.metrics")
+    nib = pytest.importorskip("nibabel")
+    file = sorted((data_root / "hippocampus").rglob("labelsTr/[!.]*.nii.gz"))[0]
+    image = nib.load(file)
+    values = np.asarray(image.dataobj)
+    spacing = tuple(float(s) for s in image.header.get_zooms())
+    label = values == 1
+    pred = np.roll(label, (1, -2), axis=(0, 1)) | np.roll(label, 1, axis=2)
+    both = [torch.from_numpy(m)[None, None].float() for m in (pred, label)]
+    options = {"include_background": True, "spacing": spacing}
+    found = surface_distances(pred, label, grid_of(pred, spacing))
+    hd95 = metrics.compute_hausdorff_distance(*both, percentile=95, **options)
+    assd = metrics.compute_average_surface_distance(*both, symmetric=True, **options)
+    nsd = metrics.compute_surface_dice(*both, class_thresholds=[1.0], **options)
+    assert found.hd_percentile(95) == pytest.approx(hd95.item(), abs=1e-4)
+    assert found.assd() == pytest.approx(assd.item(), abs=1e-4)
+    assert found.nsd(1.0) == pytest.approx(nsd.item(), abs=1e-4)

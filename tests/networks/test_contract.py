@@ -68,13 +68,13 @@ def test_every_parameter_gets_a_gradient(name, ndim):
 @BOTH
 def test_bfloat16_autocast_is_near_float32(name, ndim):
     network = make(name, ndim).eval()
-    image = torch.randn(2, 2, *(8,) * ndim)
+    image = torch.randn(2, 2, *(16,) * ndim)
     with torch.no_grad():
         exact = network(image)
         with torch.autocast("cpu", torch.bfloat16):
             near = network(image)
     assert near.dtype == torch.bfloat16
-    assert (near.float() - exact).abs().max() < 0.05 * exact.abs().max()
+    assert (near.float() - exact).norm() < 0.05 * exact.norm()
 
 
 @ALL
@@ -108,12 +108,12 @@ def test_one_small_image_is_learnt_by_heart(name, ndim):
     image = torch.stack((label.float(), label.float() ** 2), 1)
     image = image + 0.1 * torch.randn(image.shape, generator=generator)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(60):
+    for _ in range(40):
         loss = functional.cross_entropy(logits_of(network(image)), label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss < 0.1
+    assert loss < 0.3
     assert (logits_of(network(image)).argmax(1) == label).float().mean() > 0.95
 
 
@@ -153,10 +153,8 @@ def test_slicewise_equals_the_network_slice_by_slice(axis):
     )
     torch.testing.assert_close(wrapped.eval()(image), one_by_one, atol=1e-5, rtol=1e-4)
     out = wrapped.train()(image)
-    sizes = [10, 11, 12]  # what 9, 10, 11 become on the half grid, after padding to 8s
     assert out.logits.shape == (2, 3, 9, 10, 11)
     assert out.aux[0].shape[2 + axis] == image.shape[2 + axis]
-    del sizes
 
 
 def test_build_network_wraps_for_slices_and_explains_mistakes():
@@ -165,7 +163,7 @@ def test_build_network_wraps_for_slices_and_explains_mistakes():
     assert network.eval()(torch.zeros(1, 1, 8, 8, 3)).shape == (1, 2, 8, 8, 3)
     with pytest.raises(ConfigError, match="did you mean 'unet'"):
         build_network(NetworkSpec(name="unett", arguments=arguments))
-    with pytest.raises(ConfigError, match="unet.*wide"):
+    with pytest.raises(ConfigError, match=r"unet.*wide"):
         build_network(NetworkSpec(name="unet", arguments={**arguments, "wide": 3}))
     with pytest.raises(ConfigError, match="norm"):
         build_network(NetworkSpec(name="unet", arguments={**arguments, "norm": "bach"}))

@@ -9,60 +9,58 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
-from medseg.pipelines import run
-from medseg.pipelines.context import RunContext
+from medseg.pipelines.cli import main as medseg
+from medseg.pipelines.progress import Display
 from medseg.stages import STAGES
 
 
-def die(*_: Any, **__: Any) -> None:
+def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DyingProgress:
-    """Pass on to a progress bar and die at its second step."""
+    """Pass on to a progress bar and die once two steps are done."""
 
     def __init__(self, bar: Any) -> None:
         self.bar, self.steps = bar, 0
 
     def advance(self, amount: float = 1.0, *, note: str = "") -> None:
         self.bar.advance(amount, note=note)
-        self.steps += 1
+        self.steps += amount > 0
         if self.steps == 2:
             die()
+
+
+def arm(when: str) -> None:
+    """Make progress deadly, if it is to end in the middle."""
+    if when == "middle":
+        calm = Display.open
+
+        @contextmanager
+        def deadly(display: Display, *args: Any) -> Iterator[DyingProgress]:
+            with calm(display, *args) as bar:
+                yield DyingProgress(bar)
+
+        Display.open = deadly  # type: ignore[method-assign]
 
 
 def main(stage: str, when: str, arguments: list[str]) -> int:
     kind = STAGES[stage]
     original = kind.run
 
+    @wraps(original)
     def dying_run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if when == "middle":
-            progress = RunContext.progress
-
-            def dying_progress(context: RunContext, *a: Any, **k: Any) -> Any:
-                manager = progress(context, *a, **k)
-                enter = manager.__enter__
-                manager.__enter__ = enter  # type: ignore[method-assign]
-
-                class Dying:
-                    def __enter__(self) -> DyingProgress:
-                        return DyingProgress(manager.__enter__())
-
-                    def __exit__(self, *error: Any) -> Any:
-                        return manager.__exit__(*error)
-
-                return Dying()
-
-            RunContext.progress = dying_progress  # type: ignore[method-assign]
-        result = original(self, *args, **kwargs)
+        arm(when)
+        original(self, *args, **kwargs)
         die()
-        return result
 
-    dying_run.__annotations__ = original.__annotations__
     kind.run = dying_run
-    return run.main(arguments)
+    return medseg(["run", *arguments])
 
 
 if __name__ == "__main__":

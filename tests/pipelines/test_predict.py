@@ -13,6 +13,7 @@ from PIL import Image
 from medseg.artefacts import PostprocessRule
 from medseg.errors import ConfigError
 from medseg.labels import Label, LabelScheme
+from medseg.pipelines import cli
 from medseg.pipelines.predict import main, predict
 from medseg.pipelines.predict_inputs import find_cases, group_channels, stem
 from tests.inference.toys import install, make_model_folder, make_plan
@@ -72,12 +73,13 @@ def bright_volume(shape=(7, 6, 5), start=(1, 3, 2), size=(1, 1, 1)):
 
 def arguments(model, source, out, **changes):
     settings = {"model": model, "input": source, "out": out, "device": "cpu", "overwrite": False}
+    settings |= {"quiet": False, "debug": False}
     return argparse.Namespace(**{**settings, **changes})
 
 
 @pytest.mark.parametrize("rotation", [None, TILTED], ids=["straight", "oblique"])
 def test_a_voxel_keeps_its_place_in_all_48_orientations(tmp_path, model, rotation):
-    """Spacing unchanged: the marked voxel is exactly the bright one, on exactly the input's grid."""
+    """Spacing unchanged: the bright voxel, and no other, is marked, on exactly the input's grid."""
     data, affine = bright_volume(), ras_affine(rotation)
     images = tmp_path / "images"
     images.mkdir()
@@ -165,26 +167,32 @@ def test_a_bad_file_is_set_aside_and_the_rest_goes_on(tmp_path, model, caplog):
     assert "1 voxels are NaN" in listed[1]
 
 
+def test_the_command_line(tmp_path, model, capsys):
+    write_turned(tmp_path / "a.nii.gz", bright_volume(), ras_affine(), "RAS")
+    words = ["predict", str(model), str(tmp_path / "a.nii.gz"), "-o", str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    assert "1 predicted, 0 there already" in capsys.readouterr().err
+    assert cli.main(words) == 0
+    assert "0 predicted, 1 there already" in capsys.readouterr().err
+    assert cli.main([*words, "--overwrite", "--quiet"]) == 0
+    assert "predicted" not in capsys.readouterr().err
+    assert cli.main(["predict", str(tmp_path / "no"), *words[2:]]) == 2
+    assert "no such folder; give a run folder or a model folder" in capsys.readouterr().err
+
+
 def test_a_model_of_generated_data_says_so(tmp_path, model, caplog):
     write_turned(tmp_path / "a.nii.gz", bright_volume(), ras_affine(), "RAS")
     assert main(arguments(model, tmp_path / "a.nii.gz", tmp_path / "out")) == 0
     assert any("SYNTHETIC" in m for m in caplog.messages)
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [((4, 4, 4, 2), r"2 channel\(s\), the model needs 1: image"), (None, "photo")],
-)
-def test_an_image_that_does_not_suit_the_model(tmp_path, model, shape, message):
-    path = tmp_path / "a.nii.gz"
-    if shape is None:
-        path = tmp_path / "a.png"
-        Image.fromarray(np.zeros((4, 5), np.uint8)).save(path)
-    else:
-        nib.save(nib.Nifti1Image(np.zeros(shape, np.float32), np.eye(4)), path)
-    (aside,) = predict(model, path, tmp_path / "out").set_aside
-    assert aside.case == "a"
-    assert "photograph" in aside.reason if shape is None else message[:5] in aside.reason
+def test_images_that_do_not_suit_the_model_are_set_aside(tmp_path, model):
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.float32), np.eye(4)), tmp_path / "a.nii")
+    (aside,) = predict(model, tmp_path / "a.nii", tmp_path / "out").set_aside
+    assert "2 channel(s), the model needs 1: image" in aside.reason
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "b.png")
+    (aside,) = predict(model, tmp_path / "b.png", tmp_path / "out").set_aside
+    assert "a photograph of shape (4, 5); the model was trained on volumes" in aside.reason
 
 
 def test_an_input_is_never_overwritten(tmp_path, model):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -63,15 +64,22 @@ class Toy:
         file.unlink(missing_ok=True)
         return lines
 
-    def start(self, workers: int = 1, **env: str) -> subprocess.Popen[str]:
-        """Run in a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.pipelines.toys", self.runs, self.source, str(workers)],
-            cwd=ROOT,
-            env={**os.environ, "TOY_COUNTS": str(self.folder / "counts"), **env},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, workers: int = 1, **env: str) -> subprocess.Popen[bytes]:
+        """Run in a process of its own, whose log is in the file ``log``."""
+        with (self.folder / "log").open("wb") as log:
+            return subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.pipelines.toys",
+                    self.runs,
+                    self.source,
+                    str(workers),
+                ],
+                cwd=ROOT,
+                env={**os.environ, "TOY_COUNTS": str(self.folder / "counts"), **env},
+                stderr=log,
+            )
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + 30
@@ -235,7 +243,10 @@ def test_a_moved_runs_folder_goes_on_working(toy: Toy, tmp_path: Path) -> None:
     assert outcome.ran == ()
     assert outcome.artefacts["total"].page.is_relative_to(moved)
     assert outcome.artefacts["squares"].cases["b"].file.read_text() == "4.0"
-    assert str(tmp_path) not in (moved / "toy/stages/add").glob("*/artefact.json").__next__().read_text()
+    assert (
+        str(tmp_path)
+        not in (moved / "toy/stages/add").glob("*/artefact.json").__next__().read_text()
+    )
 
 
 def test_a_second_process_is_kept_out(toy: Toy) -> None:
@@ -249,8 +260,10 @@ def test_sigkill_among_cases_resumes_to_the_same_result(toy: Toy, workers: int) 
     process = toy.start(workers, TOY_SLEEP="0.7")
     cases = toy.run_dir / "stages" / "square" / "cases"
     toy.wait_for(lambda: len(list(cases.glob("*/result.json"))) > 0)
+    children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
-    process.communicate()
+    process.wait()
+    assert psutil.wait_procs(children, timeout=15)[1] == []  # workers end with their parent
     assert json.loads((toy.run_dir / "run.json").read_text())["status"] == "running"
     done = len([p for p in cases.glob("*/result.json") if ".partial" not in p.parent.name])
     assert 0 < done < 3
@@ -263,7 +276,7 @@ def test_a_killed_stage_goes_on_in_its_folder(toy: Toy) -> None:
     process = toy.start(TOY_SLEEP_ADD="30")
     toy.wait_for(lambda: bool(list(toy.run_dir.glob("stages/add/*.partial/was_here"))))
     process.kill()
-    process.communicate()
+    process.wait()
     process = toy.start(TOY_SLEEP_ADD="30")  # sleeps only where it has not been before
     assert process.wait(20) == 0
     assert list(toy.run_dir.glob("stages/add/*/was_here"))
@@ -300,8 +313,8 @@ def test_an_interrupted_run_exits_130_and_goes_on(toy: Toy, stop: signal.Signals
     cases = toy.run_dir / "stages" / "square" / "cases"
     toy.wait_for(lambda: len(list(cases.glob("*/result.json"))) > 0)
     process.send_signal(stop)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130, errors
+    code, errors = process.wait(30), (toy.folder / "log").read_text()
+    assert code == 130, errors
     assert "the same command goes on" in errors
     assert "Traceback" not in errors
     assert json.loads((toy.run_dir / "run.json").read_text())["status"] == "interrupted"

@@ -7,8 +7,9 @@ import pytest
 
 from medseg.case import Case, ImageFile, LabelPart
 from medseg.errors import CaseError
+from medseg.geometry.volume import Grid
 from medseg.labels import LabelScheme
-from medseg.planning.examine import examine_case
+from medseg.planning.examine import check_grid, examine_case
 from medseg.planning.sources import source_files
 from tests.planning.tiny import SCHEME, make_case, write
 
@@ -142,24 +143,36 @@ def break_away(folder):
 
 
 @pytest.mark.parametrize(
-    ("damage", "what"),
+    ("damage", "what", "mend"),
     [
-        (break_nan, r"2 voxels that are NaN or infinite, the first at \(4\.0, 5\.0, 6\.0\) mm"),
-        (break_zero, "every voxel is 0"),
-        (break_gzip, "i.nii.gz"),
-        (break_shape, r"\(10, 12, 9\)"),
-        (break_place, "l.nii.gz"),
-        (break_values, "7"),
-        (break_affine, "affine|spacing"),
-        (break_away, "does not exist"),
+        (
+            break_nan,
+            r"2 voxels that are NaN or infinite, the first at \(4\.0, 5\.0, 6\.0\) mm",
+            "replace",
+        ),
+        (break_zero, "every voxel is 0", "export the image again"),
+        (break_gzip, "i.nii.gz", "copy it from its source"),
+        (break_shape, r"\(10, 12, 9\)", "exclude"),
+        (break_place, "l.nii.gz", "exclude"),
+        (break_values, "values 7", "labels"),
+        (break_affine, "singular", "header"),
+        (break_away, "does not exist", "exclude"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_cure(files, damage, what):
+def test_what_is_wrong_is_named_with_its_cure(files, damage, what, mend):
     damage(files)
     with pytest.raises(CaseError, match=what) as caught:
         examine(files)
     assert str(caught.value).startswith("case c: ")
-    assert "exclude" in caught.value.mend
+    assert mend in caught.value.mend
+
+
+@pytest.mark.parametrize("scale", [0.0, np.nan])
+def test_an_affine_without_volume_is_refused(scale):
+    grid = Grid.of((4, 4, 4), np.diag([1.0, 1.0, scale, 1.0]))
+    case = Case(id="c", image=(ImageFile(path="i.mha"),))
+    with pytest.raises(CaseError, match="no volume"):
+        check_grid(case, grid)
 
 
 def test_another_number_of_channels(files):

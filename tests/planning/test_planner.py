@@ -99,7 +99,7 @@ def test_slices_of_an_isotropic_volume_are_axial():
 
 
 def test_a_flip_across_slices_is_none():
-    data = dataset(spacings=((4.0, 0.8, 0.8),) * 4)
+    data = dataset(spacings=((4.0, 0.8, 0.8),) * 10)
     plan = make_plan(data, Wishes(network=NetworkSettings(ndim=2)), "cpu")
     assert plan.slice_axis == 0
     assert plan.mirror_axes == ()

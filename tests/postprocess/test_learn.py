@@ -5,11 +5,18 @@ import pytest
 
 from medseg.artefacts import PostprocessRule
 from medseg.geometry.volume import Grid
-from medseg.labels import IGNORE_INDEX, Label, LabelScheme
+from medseg.labels import IGNORE_INDEX, Label, LabelScheme, Region
 from medseg.postprocess.learn import CANDIDATES, case_dice, choose_rules
 from medseg.postprocess.rules import apply_rules
 
 SCHEME = LabelScheme(labels=(Label(value=1, name="liver"), Label(value=2, name="tumour")))
+REGIONS = LabelScheme(
+    labels=SCHEME.labels,
+    regions=(
+        Region(name="all", labels=("liver", "tumour")),
+        Region(name="tumour", labels=("tumour",)),
+    ),
+)
 NOTHING = CANDIDATES.index((False, 0.0, False))
 LARGEST = CANDIDATES.index((True, 0.0, False))
 FILL = CANDIDATES.index((False, 0.0, True))
@@ -85,6 +92,28 @@ def test_scores_agree_with_the_rules_themselves(shape):
         out = apply_rules(pred, grid, SCHEME, [rule]) == 1
         truth = label == 1
         assert found == pytest.approx(2 * (out & truth).sum() / (out.sum() + truth.sum()))
+
+
+def test_scores_of_regions_agree_with_the_rules_themselves():
+    """Removed and filled voxels of the narrow region go to, and come from, the wide one."""
+    rng = np.random.default_rng(5)
+    shape = (22, 20)
+    pred = rng.choice(3, shape, p=[0.3, 0.25, 0.45]).astype(np.int16)
+    label = rng.choice(3, shape).astype(np.int16)
+    grid = Grid.of(shape, np.diag([3.0, 3.0, 1.0]))
+    scores = case_dice(pred, label, REGIONS, grid.voxel_volume_ml)
+    for structure in REGIONS.structures:
+        assert len(set(scores[structure.name])) > 2
+        for (largest, volume, fill), found in zip(CANDIDATES, scores[structure.name], strict=True):
+            rule = PostprocessRule(
+                structure=structure.name,
+                keep_largest=largest,
+                min_volume_ml=volume,
+                fill_holes=fill,
+            )
+            out = np.isin(apply_rules(pred, grid, REGIONS, [rule]), structure.indices)
+            truth = np.isin(label, structure.indices)
+            assert found == pytest.approx(2 * (out & truth).sum() / (out.sum() + truth.sum()))
 
 
 def test_the_helpful_rule_is_chosen_and_its_gain_told():

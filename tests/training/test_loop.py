@@ -21,7 +21,7 @@ from tests.training.made import Recorder, make_task
 FEW_STEPS = {"budget": Budget(iterations=6), "validations": 3}
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for SIGKILL: nothing is cleaned up after it."""
 
 
@@ -31,7 +31,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 
     def step(*args, **kwargs):
         if args[4] == steps:
-            raise Killed
+            raise KilledError
         return real(*args, **kwargs)
 
     monkeypatch.setattr(loop, "train_step", step)
@@ -62,7 +62,7 @@ def test_a_killed_and_resumed_run_equals_an_undisturbed_one_bit_for_bit(
     done = train(whole, Recorder())
     with monkeypatch.context() as patch:
         kill_after(patch, killed_at)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(broken, Recorder())
     assert load_checkpoint(broken.folder)["state"]["step"] == killed_at
     resumed = train(broken, Recorder())
@@ -78,7 +78,7 @@ def test_work_since_the_last_checkpoint_is_repeated_exactly(tmp_path, monkeypatc
     train(whole, Recorder())
     with monkeypatch.context() as patch:
         kill_after(patch, 5)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(broken, Recorder())
     assert load_checkpoint(broken.folder)["state"]["step"] < 5
     train(broken, Recorder())
@@ -160,17 +160,17 @@ def test_sigterm_leaves_a_checkpoint_and_reaches_its_former_handler(tmp_path, mo
             os.kill(os.getpid(), signal.SIGTERM)
         return values
 
-    class Told(Exception):
+    class ToldError(Exception):
         pass
 
     def handler(signum, frame):
-        raise Told
+        raise ToldError
 
     before = signal.signal(signal.SIGTERM, handler)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(loop, "train_step", step)
-            with pytest.raises(Told):
+            with pytest.raises(ToldError):
                 train(task, Recorder())
         assert signal.getsignal(signal.SIGTERM) is handler
     finally:

@@ -1,0 +1,61 @@
+import math
+
+import numpy as np
+import pytest
+
+from medseg.reporting.charts import (
+    agreement_alt,
+    agreement_chart,
+    distribution_alt,
+    distribution_chart,
+    limits_of_agreement,
+    training_chart,
+)
+from tests.reporting.examples import label_map, report
+
+COLORS = {"liver": "#E69F00", "tumour": "#56B4E9"}
+
+
+@pytest.fixture
+def scores(tmp_path):
+    label = label_map()
+    preds = [label, np.roll(label, 1, axis=0), np.where(label == 2, 1, label).astype(np.int16)]
+    cases = [report(tmp_path, str(i), pred, label).scores for i, pred in enumerate(preds)]
+    return {"liver": [c[0] for c in cases], "tumour": [c[1] for c in cases]}
+
+
+def test_plots_are_pictures_also_with_missed_structures(scores):
+    assert distribution_chart(scores, COLORS, "mm").startswith(b"\x89PNG")
+    assert agreement_chart(scores, COLORS, "mm").startswith(b"\x89PNG")
+
+
+def test_plots_of_one_empty_structure_are_drawn_too(tmp_path):
+    empty = np.zeros((6, 6, 6), dtype=np.int16)
+    found = {"liver": [report(tmp_path, "a", empty, empty).scores[0]]}
+    assert distribution_chart(found, COLORS, "mm").startswith(b"\x89PNG")
+    assert agreement_chart(found, COLORS, "mm").startswith(b"\x89PNG")
+    assert "nothing to measure" in distribution_alt(found, "mm")
+    assert "fewer than three" in agreement_alt(found, "mm")
+
+
+def test_the_words_say_what_the_plots_show(scores):
+    assert "tumour from 0.000 to 1.000, median 0.000" in distribution_alt(scores, "mm")
+    assert "tumour mean -0.00267 mL" in agreement_alt(scores, "mm")
+
+
+def test_limits_of_agreement_by_hand(scores):
+    mean, low, high = limits_of_agreement(scores["tumour"])  # errors 0, 0, -0.008 mL
+    spread = 1.96 * math.sqrt(2 * (0.008 / 3) ** 2 / 2 + (2 * 0.008 / 3) ** 2 / 2)
+    assert mean == pytest.approx(-0.008 / 3)
+    assert (low, high) == pytest.approx((mean - spread, mean + spread))
+    assert limits_of_agreement(scores["tumour"][:2]) is None
+
+
+def test_the_training_curve_reads_the_history(tmp_path):
+    file = tmp_path / "history.csv"
+    file.write_text("step,train/loss,train/loss/dice,val/dice/liver\n1,2.0,1.0,0.1\n2,1.0,,nan\n")
+    assert training_chart(file).startswith(b"\x89PNG")
+    file.write_text("step,train/loss,val/dice/liver\n")
+    assert training_chart(file) is None
+    file.write_text("step,seconds\n1,2\n")
+    assert training_chart(file) is None
