@@ -1,4 +1,4 @@
-"""Seconds to import medseg and to answer ``--help``, as a ratio to importing torch in the same run."""
+"""Seconds to import medseg and to answer ``--help``; ratios to importing torch in the same run."""
 
 from __future__ import annotations
 

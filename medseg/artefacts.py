@@ -202,7 +202,7 @@ class CaseLocations:
     voxels: Mapping[int, int]
     """Class index to its number of voxels on the resampled grid."""
     file: Path
-    """``.npz`` with one (n, ndim) int32 array of sampled voxel coordinates per class (``c<index>``)."""
+    """``.npz``: sampled voxel coordinates, one (n, ndim) int32 array per class (``c<index>``)."""
 
 
 @dataclass(frozen=True, kw_only=True)

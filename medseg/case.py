@@ -13,7 +13,7 @@ Split = Literal["train", "test", "predict"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
-    """One image file (or folder of slices); its channels follow those of the files before it."""
+    """An image file (or folder of slices); its channels follow those of the files before it."""
 
     path: Path
     """A volume file, an image, or a folder that holds a DICOM series."""
@@ -23,7 +23,7 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelPart:
-    """One file (or folder of slices) of an annotation; later parts are painted over earlier ones."""
+    """A file (or folder of slices) of an annotation; later parts are painted over earlier ones."""
 
     path: Path
     """A label volume, a mask, a folder of PNG slices, or a folder with a DICOM mask series."""

@@ -98,7 +98,7 @@ def _check_options(document: Document, reader: str) -> list[str]:
     return check(kind, document.section("options"))[1]
 
 
-def data_roots(data_root: Path | None) -> Path:
+def data_folder(data_root: Path | None) -> Path:
     """Return the folder below which data sets are: argument, ``$MEDSEG_DATA`` or ``./data``."""
     if data_root is not None:
         return data_root.expanduser()
@@ -111,7 +111,7 @@ def _places(written: ManifestFile, document: Document, data_root: Path | None) -
     from medseg.shipped import shipped_folder
 
     roots = (written.root,) if isinstance(written.root, str) else written.root
-    bases = [data_roots(data_root)]
+    bases = [data_folder(data_root)]
     here = document.source.resolve().parent
     if here != shipped_folder("data_manifests").resolve():
         bases.insert(0, here)

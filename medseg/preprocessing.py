@@ -116,17 +116,25 @@ def normalize(
     out = np.empty(data.shape, dtype=np.float32)
     content = (data != 0).any(axis=0) if any(n.mask_nonzero for n in normalization) else None
     for target, channel, how in zip(out, data, normalization, strict=True):
-        values = channel.astype(np.float64) if how.scheme == "zscore" else channel
+        target[...] = channel
         if how.clip is not None:
-            values = np.clip(values, *how.clip)
+            np.clip(target, *how.clip, out=target)
+        if how.scheme == "none":
+            continue
         mean, std = how.mean, how.std
         if how.scheme == "zscore":
-            inside = values[content] if how.mask_nonzero and content is not None else values
-            mean, std = (float(inside.mean()), float(inside.std())) if inside.size else (0.0, 1.0)
-        if how.scheme == "none":
-            target[...] = values
-            continue
-        target[...] = (values - mean) / max(std, 1e-8)
+            masked = how.mask_nonzero and content is not None
+            mean, std = _moments(target[content] if masked else target)
+        target -= mean
+        target /= max(std, 1e-8)
         if how.mask_nonzero and content is not None:
             target[~content] = 0.0
     return out
+
+
+def _moments(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Return mean and standard deviation, summed in double precision; 0 and 1 of nothing."""
+    if not values.size:
+        return 0.0, 1.0
+    mean = float(values.mean(dtype=np.float64))
+    return mean, float(np.sqrt(np.square(values - mean).mean(dtype=np.float64)))

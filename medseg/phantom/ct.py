@@ -16,7 +16,7 @@ from medseg.phantom.shapes import Space, turn_about
 LABELS = {"liver": 1, "tumour": 2}
 """Label values of `make_phantom`."""
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same seed gives other voxels."""
 
 MARGIN_MM = 9.0

@@ -12,6 +12,8 @@ from medseg.phantom.anatomy import Bowel, Patient
 from medseg.phantom.shapes import Blob, Box, Level, Points, Space, Tube, smooth_union, superellipse
 
 AIR, LUNG = -1000.0, -840.0
+OMENTUM_MM = 2.5
+"""Fat between the liver and what lies against it; thinner than a voxel, so blurred but there."""
 WHOLE: Box = (slice(None), slice(None), slice(None))
 
 
@@ -143,6 +145,8 @@ def paint_liver(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
     spine = patient.spine_y + 22 - points[1] - np.float32(0.7) * np.abs(points[0])
     liver = np.maximum.reduce([lobes, in_abdomen(patient, 3.5)(points), spine])
     spots = ndimage.gaussian_filter(rng.standard_normal(liver.shape, dtype=np.float32), 2.0)
+    omentum = np.maximum(liver - OMENTUM_MM, in_abdomen(patient, 3.5)(points))
+    canvas.fill(omentum, patient.tissue.fat, box)
     canvas.fill(liver, patient.tissue.liver + spots * np.float32(4 / spots.std()), box, label=1)
     for vessel in patient.liver_vessels:
         bright = patient.tissue.liver + 0.45 * (patient.tissue.blood - patient.tissue.liver) + 8
@@ -157,7 +161,10 @@ def paint_organs(canvas: Canvas, patient: Patient) -> None:
     abdomen = in_abdomen(patient, 4)
     canvas.shape(patient.spleen, tissue.spleen, abdomen)
     canvas.shape(patient.gallbladder, 12.0, abdomen)
-    canvas.shape(patient.pancreas, tissue.pancreas, abdomen)
+    pancreas = patient.pancreas
+    around = Tube(pancreas.path, pancreas.radius + OMENTUM_MM)
+    canvas.shape(around, tissue.fat, abdomen)
+    canvas.shape(pancreas, tissue.pancreas, abdomen)
     for kidney in patient.kidneys:
         box = kidney.box(canvas.space)
         points = canvas.space.points[(slice(None), *box)]

@@ -49,19 +49,7 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="warnings only")
 
 
-def _add_init_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="images and labels, in any layout"
-    )
-    parser.add_argument(
-        "-o", "--out", metavar="DIR", type=Path, default=Path(), help="default: here"
-    )
-    parser.add_argument("--force", action="store_true", help="write over files that are there")
-    parser.add_argument("--quiet", action="store_true", help="warnings only")
-
-
 _HERE: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "predict": _add_predict_arguments,
-    "init": _add_init_arguments,
     "check": add_config_arguments,
 }

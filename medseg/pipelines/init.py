@@ -263,9 +263,7 @@ def _too_few(found: Survey) -> list[str]:
     """Say where there are not enough cases to train on some and test on others."""
     if found.annotated >= FEW:
         return []
-    return [
-        f"{found.annotated} annotated case(s) are few for a test and a validation set"
-    ]
+    return [f"{found.annotated} annotated case(s) are few for a test and a validation set"]
 
 
 def _plain(name: str) -> str:

@@ -146,6 +146,9 @@ class Runner:
         rows: list[Forecast] = []
         for node in self.nodes:
             waits = [artefact for artefact in node.reads.values() if artefact not in self.digests]
+            if not (self.folder.path / "stages" / node.name).is_dir():
+                rows.append(Forecast(node.name, "would run"))  # no key: a reader may make its data
+                continue
             if waits:
                 rows.append(Forecast(node.name, self._would(node, waits[0])))
                 continue
@@ -162,8 +165,8 @@ class Runner:
 
     def _would(self, node: Node, artefact: str) -> str:
         """Say what becomes of a stage behind one that would run."""
-        if node.name in self.asked or not (self.folder.path / "stages" / node.name).is_dir():
-            return "would run"
+        if node.name in self.asked:
+            return "would run (asked for)"
         return f"would run, unless {artefact} comes out as it was"
 
     def _begin(self, before: dict[str, Any]) -> dict[str, Any]:

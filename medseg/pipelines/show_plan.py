@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from medseg.pipelines.arguments import add_config_arguments
 from medseg.pipelines.logs import logging_to_stderr
+
+PAGE_WIDTH = 160
+"""Columns where the output is no terminal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +26,7 @@ def main(args: argparse.Namespace) -> int:
         If no stage of the pipeline plans.
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from medseg.artefacts import Plan
     from medseg.errors import ConfigError
@@ -44,9 +48,19 @@ def main(args: argparse.Namespace) -> int:
         )
         outcome = Runner(experiment, options).run()
     if planner.writes in outcome.artefacts:
-        table = Table("key", "value", "rule", "data", title=f"plan of {experiment.name}")
-        for one in outcome.artefacts[planner.writes].decisions:
-            table.add_row(one.key, str(one.value), one.rule, one.data)
         console = Console()
-        console.print(table, width=None if console.is_terminal else 160)
+        key = Column("key", no_wrap=True)
+        table = Table(key, "value", "rule", "data", title=f"plan of {experiment.name}")
+        for one in outcome.artefacts[planner.writes].decisions:
+            table.add_row(one.key, _short(one.value), one.rule, one.data)
+        (console if console.is_terminal else Console(width=PAGE_WIDTH)).print(table)
     return outcome.exit_code
+
+
+def _short(value: Any) -> str:
+    """Write a value with numbers as long as one reads them; plan.yaml has them in full."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_short(one) for one in value)}]"
+    return str(value)

@@ -94,6 +94,7 @@ def examine_case(
             warnings.append("the annotation has no foreground; is it the right file?")
         else:
             samples, ranges = _write_samples(data, label > 0, out)
+            warnings += _check_content(label, start, stop)
     return Examined(
         grid=grid,
         orientation=image.orientation,
@@ -162,6 +163,20 @@ def _check_voxels(
             f"export the image again, {LEAVE_OUT}",
         )
     return [f"channel '{name}' has one value everywhere" for name in flat]
+
+
+def _check_content(
+    label: NDArray[np.int16], start: tuple[int, ...], stop: tuple[int, ...]
+) -> list[str]:
+    """Warn of annotated voxels that the crop to content takes away."""
+    inside = label[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+    lost = int((label > 0).sum() - (inside > 0).sum())
+    if not lost:
+        return []
+    return [
+        f"{lost} annotated voxels lie where the image is zero and is cropped away; is it the "
+        "right label? otherwise set resample.crop to false"
+    ]
 
 
 def _check_finite(case: Case, channel: NDArray[Any], name: str, grid: Grid) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medseg.artefacts import ChannelNormalization, Dataset, Decision, NetworkSpec, Plan
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, ManifestError
 from medseg.planning.capacity import capacity_of
 from medseg.planning.mirror import plan_mirror_axes
 from medseg.planning.network import network_arguments, topology_rule
@@ -46,21 +46,21 @@ class Planner:
     device: str
 
     def __post_init__(self) -> None:
-        self.print = self.dataset.fingerprint
+        self.fingerprint = self.dataset.fingerprint
         self.decisions: list[Decision] = []
-        self.ndim = len(self.print.spacings[0])
+        self.ndim = len(self.fingerprint.spacings[0])
 
     def plan(self) -> Plan:
         """Return the plan.
 
         Raises
         ------
-        ConfigError
-            If a value set in the config does not fit the data.
+        ConfigError, ManifestError
+            If a value set in the config or the manifest does not fit the data.
         """
         normalization = self._normalization()
         spacing = self._spacing()
-        shape = median_shape(self.print.spacings, self.print.shapes, spacing)
+        shape = median_shape(self.fingerprint.spacings, self.fingerprint.shapes, spacing)
         slice_axis = self._slice_axis(spacing)
         topology, arguments = self._network(spacing, shape, slice_axis)
         return Plan(
@@ -90,12 +90,12 @@ class Planner:
         schemes = self.dataset.normalization or ("auto",) * len(info.channels)
         plans = plan_normalization(
             schemes,
-            self.print.intensities,
+            self.fingerprint.intensities,
             modality=info.modality,
-            crop_ratio=self.print.crop_ratio,
+            crop_ratio=self.fingerprint.crop_ratio,
         )
         for name, scheme, plan, seen in zip(
-            info.channels, schemes, plans, self.print.intensities, strict=True
+            info.channels, schemes, plans, self.fingerprint.intensities, strict=True
         ):
             self.decide(
                 f"normalization.{name}",
@@ -105,14 +105,14 @@ class Planner:
                 if scheme == "auto"
                 else "set in the manifest",
                 f"modality {info.modality}; foreground mean {seen.mean:.4g}, sd {seen.std:.4g}; "
-                f"the crop keeps {self.print.crop_ratio:.0%}",
+                f"the crop keeps {self.fingerprint.crop_ratio:.0%}",
             )
         return plans
 
     def _spacing(self) -> tuple[float, ...]:
         """Decide the target spacing."""
-        medians = np.median(np.asarray(self.print.spacings), axis=0)
-        seen = f"median {by(medians)}, of {len(self.print.spacings)} training cases"
+        medians = np.median(np.asarray(self.fingerprint.spacings), axis=0)
+        seen = f"median {by(medians)}, of {len(self.fingerprint.spacings)} training cases"
         if self.wishes.spacing != "auto":
             spacing = tuple(float(s) for s in self.wishes.spacing)
             if len(spacing) != self.ndim or min(spacing) <= 0:
@@ -122,7 +122,7 @@ class Planner:
                 )
             self.decide("resample.spacing", spacing, SET, seen)
             return spacing
-        spacing = target_spacing(self.print.spacings, self.print.shapes)
+        spacing = target_spacing(self.fingerprint.spacings, self.fingerprint.shapes)
         self.decide(
             "resample.spacing",
             spacing,
@@ -133,7 +133,7 @@ class Planner:
 
     def _coarse_axis(self, spacing: tuple[float, ...]) -> int | None:
         """Decide whether one axis is interpolated apart."""
-        source = tuple(float(s) for s in np.median(np.asarray(self.print.spacings), axis=0))
+        source = tuple(float(s) for s in np.median(np.asarray(self.fingerprint.spacings), axis=0))
         axis = coarse_axis(source, spacing)
         self.decide(
             "resample.coarse_axis",
@@ -226,13 +226,13 @@ class Planner:
 
     def _batch_size(self, topology: Topology, shape: tuple[int, ...]) -> int:
         """Decide the batch size."""
-        data = f"patch {by(topology.patch_size)}, {len(self.print.shapes)} training cases"
+        data = f"patch {by(topology.patch_size)}, {len(self.fingerprint.shapes)} training cases"
         if self.wishes.batch_size != "auto":
             self.decide("train.batch_size", self.wishes.batch_size, SET, data)
             return self.wishes.batch_size
         capacity = capacity_of(self.device)
         size = capacity.batch_size(
-            topology, self.dataset.scheme.num_classes, shape, len(self.print.shapes)
+            topology, self.dataset.scheme.num_classes, shape, len(self.fingerprint.shapes)
         )
         self.decide("train.batch_size", size, capacity.rule, data)
         return size
@@ -243,6 +243,11 @@ class Planner:
         names = [*(row.name for row in scheme.labels), *(row.name for row in scheme.regions)]
         if self.dataset.mirror_axes is not None:
             axes, rule = self.dataset.mirror_axes, "set in the manifest"
+            if any(not 0 <= a < self.ndim for a in axes):
+                raise ManifestError(
+                    f"mirror_axes: {list(axes)} must be axes from 0 to {self.ndim - 1} "
+                    f"of the {self.ndim}-D data of {self.dataset.info.name}"
+                )
         else:
             axes = plan_mirror_axes(names, self.ndim)
             rule = "left-right, unless a label's name says left or right"
@@ -277,7 +282,7 @@ def make_plan(dataset: Dataset, wishes: Wishes, device: str) -> Plan:
 
     Raises
     ------
-    ConfigError
-        If a value set in the config does not fit the data.
+    ConfigError, ManifestError
+        If a value set in the config or the manifest does not fit the data.
     """
     return Planner(dataset=dataset, wishes=wishes, device=device).plan()

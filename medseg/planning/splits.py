@@ -39,13 +39,13 @@ class SplitCase:
 
 
 def assign_splits(
-    cases: Sequence[SplitCase], splits: Splits, seed: int = 0
+    cases: Sequence[SplitCase], splits: Splits
 ) -> dict[str, tuple[Split, int | None]]:
     """Give every case its split and, where it trains, the fold in which it validates.
 
     Unlabelled cases become ``predict``. What the split file, the data set or the list of test
     cases says stands; the rest is drawn so that each part holds its share of the cases and of
-    every label, and no group is torn apart. The draw depends on the seeds and the cases alone,
+    every label, and no group is torn apart. The draw depends on ``splits.seed`` and the cases alone,
     not on their order.
 
     Parameters
@@ -54,8 +54,6 @@ def assign_splits(
         All usable cases.
     splits : Splits
         The manifest's rule.
-    seed : int
-        Second seed, mixed with ``splits.seed``.
 
     Returns
     -------
@@ -75,7 +73,7 @@ def assign_splits(
     stated = _stated(sorted(cases, key=lambda case: case.id), splits)
     places: dict[str, Place] = {c.id: ("predict", None) for c in stated if not _divisible(c)}
     groups = _groups([c for c in stated if _divisible(c)])
-    rng = np.random.default_rng([splits.seed, seed])
+    rng = np.random.default_rng(splits.seed)
     tests = _choose_tests(groups, splits, rng)
     for name in tests:
         places.update({case.id: ("test", None) for case in groups[name] if case.split != "train"})
@@ -106,13 +104,6 @@ def check_ids(splits: Splits, known: Collection[str], where: str) -> None:
     named = set(splits.test) if isinstance(splits.test, tuple) else set()
     if splits.file is not None:
         named |= set(read_split_file(splits.file))
-        missing = sorted(set(known) - set(read_split_file(splits.file)))
-        if missing:
-            logger.warning(
-                "%s does not list %s; cases that it leaves out train in every fold",
-                splits.file,
-                ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else ""),
-            )
     for name in sorted(named - set(known)):
         raise ManifestError(
             f"{where}: splits name the case '{name}', which the reader did not find; "
@@ -168,11 +159,19 @@ def _stated(cases: Sequence[SplitCase], splits: Splits) -> list[SplitCase]:
     """Write what the manifest says into the cases; it comes before what the reader said."""
     if splits.file is not None:
         places = read_split_file(splits.file)
-        filled = []
-        for case in cases:
-            split, fold = places.get(case.id, ("train", None))
-            filled.append(replace(case, split=split, fold=fold))
-        return filled
+        missing = [c.id for c in cases if c.id not in places and c.labels is not None]
+        if missing:
+            logger.warning(
+                "%s does not list %s; the annotated cases it leaves out train in every fold",
+                splits.file,
+                ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else ""),
+            )
+        everywhere: Place = ("train", None)
+        places |= dict.fromkeys(missing, everywhere)
+        return [
+            replace(c, split=places[c.id][0], fold=places[c.id][1]) if c.id in places else c
+            for c in cases
+        ]
     if isinstance(splits.test, tuple):
         return [replace(c, split="test", fold=None) if c.id in splits.test else c for c in cases]
     return list(cases)

@@ -35,7 +35,6 @@ class Ingest:
 
     writes: ClassVar[str] = "dataset"
     manifest: Manifest
-    seed: int = 0
 
     def run(self, context: Context) -> Dataset:
         """Return all sound cases; the others are set aside with their reason.
@@ -58,7 +57,7 @@ class Ingest:
         check_ids(manifest.splits, cases.keys(), str(manifest.source or manifest.name))
         examined = _same_dimension(_examine(manifest, cases, channels, context), context)
         duplicates = find_duplicates({name: row.image_digest for name, row in examined.items()})
-        places = _divide(manifest, cases, examined, duplicates, self.seed)
+        places = _divide(manifest, cases, examined, duplicates)
         ingested = tuple(
             _ingested(cases[name], row, places[name], _twins(name, duplicates))
             for name, row in examined.items()
@@ -159,7 +158,6 @@ def _divide(
     cases: Mapping[str, Case],
     examined: Mapping[str, Examined],
     duplicates: tuple[tuple[str, ...], ...],
-    seed: int,
 ) -> dict[str, tuple[Split, int | None]]:
     """Assign splits and folds; duplicates stay together."""
     groups = merge_groups({name: cases[name].group for name in examined}, duplicates)
@@ -175,7 +173,7 @@ def _divide(
         )
         for name, row in examined.items()
     ]
-    return assign_splits(rows, manifest.splits, seed)
+    return assign_splits(rows, manifest.splits)
 
 
 def _twins(name: str, duplicates: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:

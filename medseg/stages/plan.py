@@ -33,7 +33,7 @@ class Planning:
     train: Train = field(default_factory=Train)
 
     def run(self, dataset: Dataset, context: Context) -> Plan:
-        """Return the plan; every decision is logged.
+        """Return the plan; `Plan.decisions` tells why.
 
         Raises
         ------
@@ -57,6 +57,13 @@ class Planning:
         plan = make_plan(dataset, wishes, context.device)
         with torch.device("meta"):  # checks the arguments without making weights
             build_network(plan.network, plan.slice_axis)
+        logger.info(
+            "%s, patch %s, batch size %d, budget %s; 'medseg plan' tells why",
+            plan.network.name,
+            " x ".join(str(n) for n in plan.patch_size),
+            plan.batch_size,
+            plan.budget,
+        )
         for row in plan.decisions:
-            logger.info("%s = %s (%s; %s)", row.key, row.value, row.rule, row.data)
+            logger.debug("%s = %s (%s; %s)", row.key, row.value, row.rule, row.data)
         return plan

@@ -67,11 +67,9 @@ class Report:
             history=model.history,
         )
         names = ("background", *(label.name for label in dataset.scheme.labels))
-        files = write_report(
+        return write_report(
             context.workdir / "report", cohort, _about(dataset, model), inputs, names
         )
-        context.log_metrics(files.headline, 0)
-        return files
 
     def _collect(
         self, assessed: Mapping[str, AssessedCase], ingested: Mapping[str, IngestedCase]

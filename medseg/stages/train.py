@@ -85,7 +85,8 @@ class Train:
         from medseg.training.state import HISTORY
         from medseg.training.task import Task, split_fold
 
-        cases, validation = split_fold(resampled.cases, self.fold)
+        located = {row.id for row in patches.locations}
+        cases, validation = split_fold(resampled.cases, self.fold, located)
         task = Task(
             recipe=self.recipe(plan, context.device),
             plan=plan,

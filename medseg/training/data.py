@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -85,9 +86,17 @@ def load_batches(
         pin_memory=cuda,
         generator=torch.Generator(),  # else the loader would draw from torch's global one
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_ignore_signals,
     )
     batches: Iterator[Batch] = iter(loader)
     return batches
+
+
+def _ignore_signals(worker: int) -> None:
+    """Leave Ctrl-C to the training process, which ends its loading processes itself."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def collate(items: Sequence[Patch]) -> Batch:

@@ -14,9 +14,9 @@ from medseg.networks import Prediction
 from medseg.sampling.patches import PatchDataset
 from medseg.sampling.sampler import PatchSampler
 from medseg.training.checkpoint import save_weights
+from medseg.training.clock import Clock
 from medseg.training.data import Batch, load_batches
 from medseg.training.learner import Learner, build_learner
-from medseg.training.meter import Meter
 from medseg.training.rng import generator_at
 from medseg.training.schedule import lr_factor
 from medseg.training.state import State
@@ -30,11 +30,6 @@ ENDLESS = 2**62
 """Patches in a data set that ends with the budget."""
 LOG_POINTS = 100
 """Times that the training loss is logged over the budget."""
-VALIDATION_SHARE = 0.25
-"""Of a time budget, validations take at most about this share: one that would not fit is passed
-over, except the last. A budget of steps runs all of them, so that it is reproducible."""
-RESERVE_SHARE = 0.2
-"""At most this share of a time budget is kept back for the last validation."""
 
 
 def fit(fabric: Fabric, task: Task, monitor: Monitor) -> State:
@@ -54,7 +49,7 @@ def fit(fabric: Fabric, task: Task, monitor: Monitor) -> State:
     recipe = task.recipe
     learner = build_learner(fabric, task)
     state = learner.restore(task)
-    clock = _Clock(fabric, task, state)
+    clock = Clock(fabric, task, state)
     monitor.advance(recipe.budget.used(state.step, state.seconds), "")
     device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
     sampler = PatchSampler(task.patches, task.train, task.plan.patch_size)
@@ -90,6 +85,7 @@ def fit(fabric: Fabric, task: Task, monitor: Monitor) -> State:
                 _save(learner, task, state, clock)
                 stop.deliver()
     _save(learner, task, state, clock)
+    clock.finish(monitor)
     return state
 
 
@@ -100,13 +96,15 @@ def train_step(
     for group in learner.optimizer.param_groups:
         group["lr"] = lr
     fabric = learner.fabric
+    whole = bool(batch.annotated.all())  # asked here, where no GPU has to be waited for
     batch = batch.to(fabric.device)
     generator = generator_at(task.recipe.seed, step, fabric.global_rank)
     image, label = learner.augment(batch.image, batch.label, generator)  # (B, C, *s), (B, *s)
     output = learner.network(image)  # under autocast
     prediction = output if isinstance(output, Prediction) else Prediction(output)
+    annotated = None if whole else batch.annotated  # (B, K + 1)
     loss, terms = supervise(
-        learner.loss, prediction.logits, prediction.aux, label, annotated=batch.annotated
+        learner.loss, prediction.logits, prediction.aux, label, annotated=annotated
     )
     fabric.backward(loss)
     if gradient_clip > 0:
@@ -144,7 +142,7 @@ def _validate(
     learner: Learner,
     task: Task,
     state: State,
-    clock: _Clock,
+    clock: Clock,
     monitor: Monitor,
     stop: GracefulStop,
     progress: float,
@@ -162,7 +160,7 @@ def _validate(
     )
     dice = mean_dice(_gather(scores, fabric), task.plan.scheme)
     clock.progress()
-    spent = time.monotonic() - started
+    spent = float(fabric.broadcast(time.monotonic() - started))
     state.validation_seconds += spent
     state.longest_validation = max(state.longest_validation, spent)
     state.logged_seconds += spent  # steps per second are those of training
@@ -227,63 +225,8 @@ def _gather(scores: dict[str, list[float]], fabric: Fabric) -> dict[str, list[fl
     return {case: row for part in parts for case, row in part.items()}
 
 
-def _save(learner: Learner, task: Task, state: State, clock: _Clock) -> None:
+def _save(learner: Learner, task: Task, state: State, clock: Clock) -> None:
     """Write a checkpoint, unless the weights are no longer sound."""
     state.recent.check()
-    clock.progress()
     learner.save(task, state)
     clock.saved()
-
-
-class _Clock:
-    """Time and steps used, in step over all processes."""
-
-    def __init__(self, fabric: Fabric, task: Task, state: State) -> None:
-        self.fabric, self.recipe, self.state = fabric, task.recipe, state
-        self.started = time.monotonic() - state.seconds
-        self.told = self.recipe.budget.used(state.step, state.seconds)
-        self.told_at = time.monotonic()
-        self.saved()
-
-    def progress(self) -> float:
-        """Bring ``state.seconds`` up to date; return the share of the budget used, at most 1."""
-        state, budget = self.state, self.recipe.budget
-        state.seconds = time.monotonic() - self.started
-        if self.fabric.world_size > 1:  # the first process has the clock
-            state.seconds = float(self.fabric.broadcast(state.seconds))
-        reserve = 0.0
-        if budget.seconds is not None:
-            reserve = min(state.longest_validation, RESERVE_SHARE * budget.total)
-        used = budget.used(state.step, state.seconds)
-        return min(1.0, used / (budget.total - reserve))
-
-    def affords_validation(self) -> bool:
-        """Tell whether one more validation keeps within their share of the time used."""
-        if self.recipe.budget.seconds is None or not self.state.longest_validation:
-            return True
-        expected = self.state.validation_seconds + self.state.longest_validation
-        return expected <= VALIDATION_SHARE * (self.state.seconds + self.state.longest_validation)
-
-    def tell(self, monitor: Monitor, recent: Meter) -> None:
-        """Move the progress bar about once a second; the loss is looked at then."""
-        now = time.monotonic()
-        if now - self.told_at < 1 and recent.count > 1:
-            return
-        recent.check()
-        state, budget = self.state, self.recipe.budget
-        used = min(budget.total, budget.used(state.step, now - self.started))
-        note = f"step {state.step}, loss {recent.means()['loss']:.3f}"
-        if state.best_dice:
-            note += f", best Dice {state.best_dice['mean']:.3f}"
-        monitor.advance(max(0.0, used - self.told), note)
-        self.told, self.told_at = max(self.told, used), now
-
-    def checkpoint_due(self) -> bool:
-        """Tell whether as much work as may be lost has been done since the last checkpoint."""
-        every, state = self.recipe.checkpoint_every, self.state
-        return every.used(state.step, state.seconds) - self.saved_at >= every.total
-
-    def saved(self) -> None:
-        """Note that a checkpoint was written."""
-        every, state = self.recipe.checkpoint_every, self.state
-        self.saved_at = every.used(state.step, state.seconds)

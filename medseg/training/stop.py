@@ -52,8 +52,9 @@ class GracefulStop:
     def deliver(self) -> None:
         """Hand the noted signal to its former handler."""
         if self.signum is not None:
+            signum, self.signum = self.signum, None
             self.__exit__(None, None, None)
-            signal.raise_signal(self.signum)
+            signal.raise_signal(signum)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         """Note a first signal; hand on a second one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -58,9 +59,16 @@ class Monitor(Protocol):
 
 
 def split_fold(
-    cases: tuple[ResampledCase, ...], fold: int
+    cases: tuple[ResampledCase, ...], fold: int, located: Collection[str]
 ) -> tuple[tuple[ResampledCase, ...], tuple[ResampledCase, ...]]:
     """Return the annotated training cases outside of a fold, and those in it.
+
+    Parameters
+    ----------
+    cases : tuple of ResampledCase
+    fold : int
+    located : collection of str
+        Ids of the cases that patches can be drawn from; the others were set aside.
 
     Raises
     ------
@@ -68,7 +76,7 @@ def split_fold(
         If either is empty.
     """
     usable = [c for c in cases if c.split == "train" and c.label is not None]
-    train = tuple(c for c in usable if c.fold != fold)
+    train = tuple(c for c in usable if c.fold != fold and c.id in located)
     validation = tuple(c for c in usable if c.fold == fold)
     folds = sorted({c.fold for c in usable if c.fold is not None})
     if not validation:
@@ -79,8 +87,8 @@ def split_fold(
         )
     if not train:
         raise StageError(
-            f"train: all {len(validation)} annotated training cases are in fold {fold}, none is "
-            "left to train on; add cases, or set 'splits.folds' to 2 or more and 'splits.test' "
-            "lower in the manifest"
+            f"train: no annotated case is left to train on: {len(validation)} are in fold {fold}, "
+            f"{len(usable) - len(validation)} others have no patches; add cases, or set "
+            "'splits.folds' to 2 or more and 'splits.test' lower in the manifest"
         )
     return train, validation

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medseg.artefacts import Plan, ResampledCase
 from medseg.inference.precision import Precision
 from medseg.inference.predictor import decoder, tiles_per_batch
-from medseg.inference.sliding import sliding_window
+from medseg.inference.sliding import sliding_window, tile_starts
 from medseg.io.store import open_array
 from medseg.labels import IGNORE_INDEX, LabelScheme
 
@@ -82,6 +82,15 @@ def structure_dice(
         sizes = int(pred.sum()) + int(truth.sum())
         scores.append(2 * int((pred & truth).sum()) / sizes if sizes else math.nan)
     return scores
+
+
+def voxels_to_predict(case: ResampledCase, patch_size: Sequence[int]) -> int:
+    """Count the voxels of all tiles of a case, overlaps included."""
+    tiles = [
+        len(tile_starts(max(n, p), p, OVERLAP)) * p
+        for n, p in zip(case.grid.shape, patch_size, strict=True)
+    ]
+    return math.prod(tiles)
 
 
 def mean_dice(scores: Mapping[str, Sequence[float]], scheme: LabelScheme) -> dict[str, float]:

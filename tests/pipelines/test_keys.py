@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,11 +22,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "one.py").write_text("def f():\n    from sample import two\n    return two.g()\n")
     (folder / "two.py").write_text("def g():\n    return 1\n")
     (folder / "three.py").write_text("x = 1\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    __import__("sample")
-    monkeypatch.setitem(sys.modules, "sample", sys.modules["sample"])
-    yield folder
-    del sys.modules["sample"]
+    module = ModuleType("sample")
+    module.__path__ = [str(folder)]
+    monkeypatch.setitem(sys.modules, "sample", module)
+    return folder
 
 
 def version(module: str = "sample.one") -> str:

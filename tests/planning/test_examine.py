@@ -51,12 +51,12 @@ def test_a_sound_case(files):
 
 def test_the_content_box_and_the_stored_axes(files):
     image, label = make_case(0)
-    image[:3], image[..., 6:] = 0, 0
+    image[:2], image[..., 6:] = 0, 0
     write(files / "i.nii.gz", image, spacing=(-1.0, 1.0, 2.0))  # LAS: first axis is turned
     write(files / "l.nii.gz", label, spacing=(-1.0, 1.0, 2.0))
     row = examine(files)
     assert row.orientation == "LAS"
-    assert (row.content_start, row.content_stop) == ((0, 0, 0), (7, 12, 6))
+    assert (row.content_start, row.content_stop) == ((0, 0, 0), (8, 12, 6))
 
 
 def test_without_annotation(files):
@@ -88,6 +88,13 @@ def test_no_foreground_is_a_warning(files):
     row = examine(files)
     assert "no foreground" in row.warnings[0]
     assert row.label_voxels == {"organ": 0, "tumour": 0}
+
+
+def test_a_label_outside_the_content_is_a_warning(files):
+    image, label = make_case(0)
+    image[:3] = 0
+    write(files / "i.nii.gz", image)
+    assert f"{(label[:3] > 0).sum()} annotated voxels" in examine(files).warnings[0]
 
 
 def test_an_unusual_spacing_is_a_warning(files):

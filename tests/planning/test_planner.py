@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, ManifestError
 from medseg.labels import Label, LabelScheme, Region
 from medseg.planning.planner import SET, Wishes, make_plan
 from medseg.settings import NetworkSettings
@@ -143,6 +143,11 @@ def test_regions_are_the_output_channels():
 def test_the_manifests_mirror_axes_stand():
     assert make_plan(dataset(mirror_axes=(0, 1, 2)), Wishes(), "cpu").mirror_axes == (0, 1, 2)
     assert make_plan(dataset(mirror_axes=()), Wishes(), "cpu").mirror_axes == ()
+
+
+def test_a_mirror_axis_that_is_not_there():
+    with pytest.raises(ManifestError, match="from 0 to 2"):
+        make_plan(dataset(mirror_axes=(3,)), Wishes(), "cpu")
 
 
 def test_synthetic_data_is_a_short_demonstration():

@@ -46,7 +46,7 @@ def test_order_of_cases_does_not_matter_and_the_seed_does():
     rows = cases(40)
     shuffled = random.Random(1).sample(rows, k=40)
     splits = Splits(test=0.2, folds=5)
-    assert assign_splits(rows, splits, 3) == assign_splits(shuffled, splits, 3)
+    assert assign_splits(rows, splits) == assign_splits(shuffled, splits)
     assert assign_splits(rows, splits, 3) != assign_splits(rows, splits, 4)
     assert assign_splits(rows, splits) != assign_splits(rows, Splits(test=0.2, folds=5, seed=1))
 
@@ -152,17 +152,19 @@ def test_split_files_in_three_forms(tmp_path):
     assert read_split_file(nnunet) == {"a": ("train", 1), "b": ("train", 0), "c": ("train", None)}
 
 
-def test_a_split_file_overrides_the_rest(tmp_path):
+def test_a_split_file_overrides_the_rest(tmp_path, caplog):
     file = tmp_path / "s.csv"
     file.write_text("case,split,fold\nc000,train,0\nc001,train,1\nc002,test,\n")
-    rows = cases(4, split="test")
+    rows = [*cases(4, split="test"), SplitCase(id="u", labels=None, split="predict")]
     places = assign_splits(rows, Splits(file=file, test=("c000",)))
     assert places == {
         "c000": ("train", 0),
         "c001": ("train", 1),
         "c002": ("test", None),
         "c003": ("train", None),
+        "u": ("predict", None),
     }
+    assert "does not list c003;" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,13 @@ def test_patient_is_found_in_the_id(files, manifest):
         read_cases(manifest("pairs", options={**options, "group": "(x)"}))
 
 
+def test_pattern_that_is_none_is_named(files, manifest):
+    files.image("scans/a.nii.gz")
+    options = {"images": "scans", "labels": "/absent/*.png"}
+    with pytest.raises(ManifestError, match=r"'/absent/\*\.png' is no pattern"):
+        read_cases(manifest("pairs", options=options))
+
+
 def test_empty_folders_are_named(files, manifest):
     files.image("scans/a.nii.gz")
     with pytest.raises(ManifestError, match="no image file in drawn"):

@@ -23,12 +23,13 @@ def test_the_sections_reach_the_plan(tmp_path, caplog):
         patch_sample=PatchSample(patch_size=(16, 16, 8)),
         train=Train(batch_size=5, budget="9it"),
     )
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         plan = stage.run(dataset=dataset(), context=LocalContext(tmp_path))
     assert plan.network.name == "vnet"
     assert plan.network.arguments["widths"] == (4, 8)
     assert (plan.spacing, plan.order, plan.crop) == ((1.5, 1.5, 2.0), 1, False)
     assert (plan.patch_size, plan.batch_size, plan.budget) == ((16, 16, 8), 5, "9it")
+    assert "vnet, patch 16 x 16 x 8, batch size 5, budget 9it" in caplog.text
     assert "resample.spacing = (1.5, 1.5, 2.0) (set in the config" in caplog.text
 
 

@@ -9,6 +9,7 @@ from medseg.artefacts import Resampled
 from medseg.errors import ConfigError, StageError
 from medseg.inference.weights import load_network
 from medseg.stages.train import Train
+from medseg.training.task import split_fold
 from tests.fakes import LocalContext
 from tests.training.made import make_task
 
@@ -51,8 +52,19 @@ def test_folds_without_cases_are_explained(tmp_path):
     task = make_task(tmp_path)
     with pytest.raises(StageError, match=r"fold 7 has no annotated case.*the folds are 0, 1"):
         run(Train(fold=7), tmp_path)
-    with pytest.raises(StageError, match="none is left to train on"):
+    with pytest.raises(StageError, match="no annotated case is left to train on: 2 are in fold 0"):
         run(Train(fold=0), tmp_path, cases=task.validation)
+
+
+def test_a_case_without_patches_only_leaves_the_training(tmp_path):
+    task = make_task(tmp_path)
+    both = task.train + task.validation
+    gone = task.train[0].id
+    located = {row.id for row in task.patches.locations} - {gone}
+    train, validation = split_fold(both, 0, located)
+    assert gone not in {case.id for case in train}
+    assert len(train) == len(task.train) - 1
+    assert validation == task.validation
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.training.validation import mean_dice, structure_dice, validate
-from tests.training.made import make_scheme, make_task
+from medseg.training.validation import (
+    mean_dice,
+    structure_dice,
+    validate,
+    voxels_to_predict,
+)
+from tests.training.made import make_case, make_scheme, make_task
 
 LABEL = np.array([[0, 1, 1, 2, 2, -1]], dtype=np.int16)
 
@@ -45,6 +50,12 @@ def test_means_leave_nan_out():
     assert math.isnan(means["right"])
     assert means["mean"] == 0.75
     assert math.isnan(mean_dice({}, scheme)["mean"])
+
+
+def test_tiles_are_counted_with_their_overlap(tmp_path):
+    case, _ = make_case(tmp_path, 0, size=16)
+    assert voxels_to_predict(case, (16, 8)) == 16 * 3 * 8  # starts 0, 4, 8: steps of at most 6
+    assert voxels_to_predict(case, (32, 16)) == 32 * 16
 
 
 def test_whole_cases_are_scored_and_may_be_interrupted(tmp_path):
