@@ -24,6 +24,7 @@ class LocalContext:
         self.workdir = folder / "work"
         self.scratch = folder / "scratch"
         self.device = device
+        self.earlier_set_aside: tuple[SetAside, ...] = ()
         self.metrics: list[tuple[int, dict[str, float]]] = []
         self.listed: list[SetAside] = []
         self.workdir.mkdir(parents=True, exist_ok=True)

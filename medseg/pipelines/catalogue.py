@@ -3,30 +3,63 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-TABLES = {
-    "losses": ("medseg.losses", "LOSSES"),
-    "networks": ("medseg.networks", "NETWORKS"),
-    "metrics": ("medseg.metrics", "METRICS"),
-    "readers": ("medseg.readers", "READERS"),
-    "stages": ("medseg.stages", "STAGES"),
-}
+KINDS = ("losses", "networks", "metrics", "readers", "stages")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``medseg list``."""
-    parser.add_argument("kind", choices=TABLES, metavar="KIND", help=", ".join(TABLES))
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the table of one kind."""
-    module, table = TABLES[args.kind]
-    rows = getattr(importlib.import_module(module), table)
+    """Print the names of one kind, each with the first line of its docstring."""
+    rows = table_of(args.kind)
     width = max(len(name) for name in rows)
     for name, what in rows.items():
-        text = what if isinstance(what, str) else inspect.getdoc(what) or ""
+        text = inspect.getdoc(what) or ""
         sys.stdout.write(f"{name:<{width}}  {text.partition(chr(10))[0]}\n")
     return 0
+
+
+def table_of(kind: str) -> Mapping[str, Any]:
+    """Return the parts of one kind by name; only that kind is imported."""
+    if kind == "metrics":
+        return _metrics()
+    if kind == "losses":
+        from medseg.losses import LOSSES
+
+        return LOSSES
+    if kind == "networks":
+        from medseg.networks import NETWORKS
+
+        return NETWORKS
+    if kind == "readers":
+        from medseg.readers import READERS
+
+        return READERS
+    from medseg.stages import STAGES
+
+    return STAGES
+
+
+def _metrics() -> Mapping[str, Any]:
+    """Return the columns of metrics.csv that are computed, with what computes them."""
+    from medseg.metrics import components, overlap, surface, volume
+
+    return {
+        "dice": overlap.dice,
+        "iou": overlap.iou,
+        "precision": overlap.precision,
+        "recall": overlap.recall,
+        "hd_mm": surface.SurfaceDistances.hd,
+        "hd95_mm": surface.SurfaceDistances.hd_percentile,
+        "assd_mm": surface.SurfaceDistances.assd,
+        "nsd": surface.SurfaceDistances.nsd,
+        "relative_volume_error": volume.relative_volume_error,
+        "components": components.count_components,
+    }

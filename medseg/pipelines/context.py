@@ -46,6 +46,8 @@ class RunContext:
         Takes metrics.
     display : Display
         Shows progress.
+    earlier_set_aside : tuple of SetAside
+        What the stages before this one set aside.
     fresh_after : float, optional
         Case results older than this time (seconds since the epoch) are made anew.
     """
@@ -60,12 +62,13 @@ class RunContext:
         compute: Compute,
         tracker: Tracker,
         display: Display,
+        earlier_set_aside: tuple[SetAside, ...] = (),
         fresh_after: float | None = None,
     ) -> None:
         self.stage, self.workdir, self.device = stage, workdir, device
         self.places, self.scratch = places, places.scratch
         self.compute, self.tracker, self.display = compute, tracker, display
-        self.fresh_after = fresh_after
+        self.earlier_set_aside, self.fresh_after = earlier_set_aside, fresh_after
         self.listed: list[SetAside] = []
 
     def map_cases(

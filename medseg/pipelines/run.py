@@ -33,7 +33,8 @@ def main(args: argparse.Namespace) -> int:
         If the config, the manifest or a stage is wrong.
     """
     from medseg.pipelines.build import load_experiment
-    from medseg.pipelines.runner import Options, Runner
+    from medseg.pipelines.options import Options
+    from medseg.pipelines.runner import Runner
 
     with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
         experiment = load_experiment(

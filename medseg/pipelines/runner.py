@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from medseg.artefacts import Dataset, Plan, SetAside
-from medseg.errors import ConfigError, MedsegError, StageError
+from medseg.artefacts import Dataset, Plan
+from medseg.errors import MedsegError, StageError
 from medseg.pipelines.build import SCRATCH, Experiment
 from medseg.pipelines.context import RunContext
 from medseg.pipelines.guarded import Guarded
@@ -22,56 +20,26 @@ from medseg.pipelines.machine import (
     seed_everything,
     versions,
 )
-from medseg.pipelines.progress import Display, clock
+from medseg.pipelines.options import (
+    DONE,
+    INTERRUPTED,
+    SET_ASIDE,
+    Forecast,
+    Options,
+    Outcome,
+    select,
+)
+from medseg.pipelines.progress import clock
 from medseg.pipelines.records import decisions_of, track, write_config, write_plan
 from medseg.pipelines.runfolder import RunFolder, StageFolder, now
 from medseg.pipelines.signals import interruptible, stop_children
 from medseg.pipelines.wiring import Node, wire
-from medseg.registry import nearest
 from medseg.tracking import make_tracker
 
 logger = logging.getLogger(__name__)
 
-DONE, FAILED, SET_ASIDE, INTERRUPTED = 0, 1, 3, 130
-"""Exit codes; 2 (the command or a file of the user's is wrong) is an exception's."""
 SPOOL = "tracking_spool.jsonl"
 """What tracking could not deliver; `medseg.tracking.mlflow_tracker` writes it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the command line says of how to run; never part of a result's key."""
-
-    runs_dir: Path = Path("runs")
-    device: str | None = None
-    """Overrides ``compute.device``."""
-    start: str | None = None
-    """``--from``: recompute this stage and all after it."""
-    until: str | None = None
-    force: tuple[str, ...] = ()
-    """Stages to recompute."""
-    display: Display = field(default_factory=lambda: Display(quiet=True))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    exit_code: int
-    folder: Path
-    ran: tuple[str, ...]
-    """Stages that were computed; the others were done already."""
-    set_aside: tuple[SetAside, ...] = ()
-    artefacts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What ``--dry-run`` says of one stage."""
-
-    stage: str
-    state: str
-    key: str = ""
 
 
 class Runner:
@@ -97,7 +65,7 @@ class Runner:
         self.nodes = wire(experiment.stages, experiment.inputs)
         self.device_name = check_device(self.options.device or experiment.compute.device)
         self.device = ""  # resolved before the first stage that runs: it imports torch
-        self.asked, self.nodes = _select(self.nodes, self.options)
+        self.asked, self.nodes = select(self.nodes, self.options)
         self.folder = RunFolder(self.options.runs_dir, experiment.name, SCRATCH)
         self.tracker = Guarded(
             lambda: make_tracker(experiment.tracking, self.folder.runs_dir, self.folder.path)
@@ -247,6 +215,7 @@ class Runner:
             compute=self.experiment.compute,
             tracker=self.tracker,
             display=self.options.display,
+            earlier_set_aside=tuple(one for done in self.finished for one in done.set_aside()),
             fresh_after=recompute["begun"][node.name] if forced else None,
         )
         seed_everything(self.experiment.seed, node.name)
@@ -359,22 +328,3 @@ class Runner:
             logger.warning(
                 "%d cases were set aside and are in no result:\n%s", len(lines), "\n".join(lines)
             )
-
-
-def _select(nodes: tuple[Node, ...], options: Options) -> tuple[list[str], tuple[Node, ...]]:
-    """Return the stages to recompute, and the nodes up to ``--until``."""
-    names = [node.name for node in nodes]
-    for flag, stages in (
-        ("--from", [options.start]),
-        ("--until", [options.until]),
-        ("--force", options.force),
-    ):
-        for stage in stages:
-            if stage is not None and stage not in names:
-                raise ConfigError(f"{flag}: no stage '{stage}' here; {nearest(stage, names)}")
-    last = names.index(options.until) + 1 if options.until else len(names)
-    first = names.index(options.start) if options.start else last
-    if options.start and first >= last:
-        raise ConfigError(f"--from {options.start} comes after --until {options.until}")
-    asked = [n for i, n in enumerate(names[:last]) if i >= first or n in options.force]
-    return asked, nodes[:last]

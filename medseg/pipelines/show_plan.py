@@ -31,7 +31,8 @@ def main(args: argparse.Namespace) -> int:
     from medseg.artefacts import Plan
     from medseg.errors import ConfigError
     from medseg.pipelines.build import load_experiment
-    from medseg.pipelines.runner import Options, Runner
+    from medseg.pipelines.options import Options
+    from medseg.pipelines.runner import Runner
     from medseg.pipelines.wiring import wire
 
     with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:

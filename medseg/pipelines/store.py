@@ -125,21 +125,14 @@ def put_folder(aside: Path, final: Path) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Put a copy of a folder at ``target``, by hard links where the file system has them.
+    """Put a copy of a folder at ``target``: whoever edits it there leaves the stage's own folder alone.
 
     The copy is made aside and renamed, so ``target`` is never half-written.
     """
     aside = target.with_name(f".{target.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(source, aside, copy_function=_link_or_copy)
+    shutil.copytree(source, aside)
     put_folder(aside, target)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def leftovers(folder: Path) -> Iterator[Path]:

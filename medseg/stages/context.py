@@ -37,6 +37,8 @@ class Context(Protocol):
     it finds there; it becomes the stage's final folder when ``run`` returns."""
     device: str
     """``cpu`` or ``cuda:N``; ``auto`` has been resolved."""
+    earlier_set_aside: tuple[SetAside, ...]
+    """Cases that the stages before this one set aside."""
     scratch: Path
     """Folder shared by the runs beside this one, for data that a reader generates."""
 

@@ -88,9 +88,8 @@ class Report:
         return tuple(reports), inputs
 
     def _set_aside(self, context: Context, own: tuple[SetAside, ...]) -> tuple[SetAside, ...]:
-        """List the cases that this stage and, where the runner says so, earlier ones set aside."""
-        earlier: tuple[SetAside, ...] = tuple(getattr(context, "all_set_aside", ()))
-        rows = dict.fromkeys((*earlier, *own))
+        """List the cases that this stage and earlier ones set aside."""
+        rows = dict.fromkeys((*context.earlier_set_aside, *own))
         return tuple(replace(row, reason=self._cleaned(row.reason)) for row in rows)
 
     def _cleaned(self, text: str) -> str:

@@ -85,6 +85,9 @@ def fit(fabric: Fabric, task: Task, monitor: Monitor) -> State:
                 _save(learner, task, state, clock)
                 stop.deliver()
     _save(learner, task, state, clock)
+    if fabric.is_global_zero:  # a kill between two files may have left weights that nothing names
+        for path in set(task.folder.glob("best-*.safetensors")) - {best_weights(task, state)}:
+            path.unlink()
     clock.finish(monitor)
     return state
 

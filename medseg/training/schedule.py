@@ -79,10 +79,8 @@ def lr_factor(progress: float, shape: Shape) -> float:
 
     Examples
     --------
-    >>> lr_factor(0.5, "cosine")
-    0.5
-    >>> lr_factor(0.0, "poly")
-    0.01
+    >>> lr_factor(0.0, "poly"), lr_factor(1.0, "cosine")
+    (0.01, 0.0)
     """
     left = min(1.0, max(0.0, 1.0 - progress))
     fall = 0.5 * (1 - math.cos(math.pi * left)) if shape == "cosine" else left**POLY_EXPONENT

@@ -13,8 +13,9 @@ import pytest
 from medseg.errors import StageError
 from medseg.pipelines.cases import result_kind
 from medseg.pipelines.context import RunContext
+from medseg.pipelines.options import Options
 from medseg.pipelines.progress import Display, clock
-from medseg.pipelines.runner import Options, Runner
+from medseg.pipelines.runner import Runner
 from medseg.pipelines.store import Places
 from medseg.pipelines.workers import count_workers, free_memory
 from medseg.settings import Compute

@@ -19,7 +19,8 @@ import pytest
 from filelock import FileLock
 
 from medseg.errors import ConfigError, RunBusyError, StageError
-from medseg.pipelines.runner import Options, Outcome, Runner
+from medseg.pipelines.options import Options, Outcome
+from medseg.pipelines.runner import Runner
 from medseg.stages.context import Context
 from tests.pipelines.toys import Numbers, toy_experiment
 

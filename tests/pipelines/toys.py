@@ -151,7 +151,8 @@ def toy_experiment(source: Path, *, workers: int = 1, **changes: Any) -> Experim
 
 if __name__ == "__main__":
     from medseg.pipelines.logs import logging_to_stderr
-    from medseg.pipelines.runner import Options, Runner
+    from medseg.pipelines.options import Options
+    from medseg.pipelines.runner import Runner
     from tests.pipelines import toys  # functions must carry this name, not __main__
 
     with logging_to_stderr(quiet=False, debug=False) as shown:

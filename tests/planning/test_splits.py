@@ -47,7 +47,6 @@ def test_order_of_cases_does_not_matter_and_the_seed_does():
     shuffled = random.Random(1).sample(rows, k=40)
     splits = Splits(test=0.2, folds=5)
     assert assign_splits(rows, splits) == assign_splits(shuffled, splits)
-    assert assign_splits(rows, splits, 3) != assign_splits(rows, splits, 4)
     assert assign_splits(rows, splits) != assign_splits(rows, Splits(test=0.2, folds=5, seed=1))
 
 

@@ -145,7 +145,7 @@ def inputs(tmp_path, roles, preds):
 
 def run(tmp_path, roles, preds, *, identifiers="drop"):
     context = LocalContext(tmp_path)
-    context.all_set_aside = (
+    context.earlier_set_aside = (
         SetAside(case="bad", stage="ingest", reason="/data/Jane Doe/bad.nii.gz: cut; copy it"),
     )
     files = Report(identifiers=identifiers).run(**inputs(tmp_path, roles, preds), context=context)

@@ -4,6 +4,8 @@ import csv
 import math
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +160,7 @@ def test_metrics_progress_and_history_say_the_same(tmp_path):
 
 def test_only_the_best_weights_are_left(tmp_path):
     task = make_task(tmp_path, **FEW_STEPS)
+    (task.folder / "best-00000001.safetensors").write_bytes(b"left by a kill")
     state = train(task, Recorder())
     assert [p.name for p in sorted(task.folder.glob("*.safetensors"))] == [
         best_weights(task, state).name
@@ -229,6 +232,22 @@ def test_a_damaged_checkpoint_is_refused_with_its_cure(tmp_path: Path):
         train(task, Recorder())
 
 
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Fail rather than wait for processes that do not find each other."""
+
+    def handler(signum, frame):
+        raise TimeoutError(f"more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
     recipe = {**FEW_STEPS, "augment": {"enabled": False}, "budget": Budget(iterations=3)}
@@ -237,7 +256,8 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
     two = make_task(tmp_path / "two", batch_size=2, loss=loss, **recipe)
     train(one, Recorder())
     monitor = Recorder()
-    state = train(two, monitor, devices=2)
+    with time_limit(240):
+        state = train(two, monitor, devices=2)
     assert state.step == 3
     assert any("train/loss" in metrics for _, metrics in monitor.metrics)
     a, b = (load_checkpoint(t.folder)["network"] for t in (one, two))
