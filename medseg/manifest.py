@@ -63,6 +63,4 @@ class Manifest:
     @property
     def scheme(self) -> LabelScheme:
         """The label table as the rest of medseg uses it."""
-        return LabelScheme(
-            labels=self.labels, regions=self.regions, ignore_value=self.ignore_value
-        )
+        return LabelScheme(labels=self.labels, regions=self.regions, ignore_value=self.ignore_value)

@@ -125,7 +125,7 @@ def put_folder(aside: Path, final: Path) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Put a copy of a folder at ``target``: whoever edits it there leaves the stage's own folder alone.
+    """Put a copy of a folder at ``target``; edits there leave the stage's own folder alone.
 
     The copy is made aside and renamed, so ``target`` is never half-written.
     """

@@ -45,8 +45,8 @@ def assign_splits(
 
     Unlabelled cases become ``predict``. What the split file, the data set or the list of test
     cases says stands; the rest is drawn so that each part holds its share of the cases and of
-    every label, and no group is torn apart. The draw depends on ``splits.seed`` and the cases alone,
-    not on their order.
+    every label, and no group is torn apart. The draw depends on ``splits.seed`` and the cases
+    alone, not on their order.
 
     Parameters
     ----------
