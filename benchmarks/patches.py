@@ -1,7 +1,4 @@
-"""Patches per second from RAM and from the store, beside reading the same boxes from ``.npy`` files.
-
-python benchmarks/patches.py [--shape 160 160 128] [--patch 64 64 64]
-"""
+"""Patches per second from the store, beside the same boxes from a memory-mapped ``.npy`` file."""
 
 from __future__ import annotations
 

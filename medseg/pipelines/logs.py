@@ -31,7 +31,7 @@ def logging_to_stderr(*, quiet: bool, debug: bool) -> Iterator[Display]:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    # Fabric's notes (which precision it uses) have their own handler; plan and run.json say the same.
+    # Fabric's note on its precision comes by a handler of its own; the config says the same.
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     log = logging.getLogger("medseg")
     level = log.level
