@@ -15,7 +15,8 @@ import yaml
 from medseg.errors import ConfigError
 from medseg.labels import Label
 from medseg.manifest import Channel, Manifest
-from medseg.readers.detect import Layout, detect
+from medseg.readers.detect import detect
+from medseg.readers.layout import Layout
 from medseg.readers.survey import Survey, many_read, survey
 
 VOID = 255

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import ManifestError
 from medseg.readers.bids import LABEL_SUFFIXES, bids_files
 from medseg.readers.common import image_files, label_file, some, stem
-from medseg.readers.describe import Description, describe
+from medseg.readers.describe import describe
+from medseg.readers.detect_dicom import detect_dicom
+from medseg.readers.detect_pairs import detect_pairs
+from medseg.readers.layout import Layout
 from medseg.readers.nnunet import by_case
-
-LABEL_WORDS = re.compile(
-    r"label|mask|seg(?!\d)|annot|ground|truth|manual|target|(?<![a-z])(gt|roi|rois|lbl|lb|y)(?![a-z])"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How a folder is laid out, in the words of a manifest."""
-
-    reader: str
-    what: str
-    """What it is, for people."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    structures: tuple[str, ...] = ()
-    """Names of the labels, where each has masks of its own; their values do not matter."""
-    described: Description | None = None
-    channels: tuple[str, ...] = ()
-    modality: str | None = None
-    notes: tuple[str, ...] = ()
-    """What a person should look at."""
 
 
 def detect(folder: Path) -> Layout:
@@ -49,9 +29,6 @@ def detect(folder: Path) -> Layout:
     ManifestError
         If nothing is recognised; the message lists what was looked for.
     """
-    from medseg.readers.detect_dicom import detect_dicom
-    from medseg.readers.detect_pairs import detect_pairs
-
     if not folder.is_dir():
         raise ManifestError(f"{folder}: no such folder; name the folder that holds the data")
     tests: tuple[Callable[[Path], Layout | None], ...] = (
@@ -88,17 +65,6 @@ def _contents(folder: Path) -> str:
         if count
     ]
     return some(places) or "no image file"
-
-
-def looks_like_labels(name: str) -> bool:
-    """Tell whether a folder's or file's name speaks of annotation.
-
-    Examples
-    --------
-    >>> [looks_like_labels(name) for name in ("labelsTr", "MASKS_DICOM", "scan_gt", "imagesTr")]
-    [True, True, True, False]
-    """
-    return LABEL_WORDS.search(name.lower()) is not None
 
 
 def detect_nnunet(folder: Path) -> Layout | None:

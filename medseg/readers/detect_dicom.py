@@ -10,8 +10,8 @@ from typing import Any
 from medseg.errors import ManifestError
 from medseg.io.dicom import is_dicom
 from medseg.readers.common import VOLUME_ENDINGS, ending, some, stem
-from medseg.readers.detect import Layout, looks_like_labels
 from medseg.readers.dicom import folder_ids, series_folders
+from medseg.readers.layout import Layout, looks_like_labels
 
 Parts = tuple[str, ...]
 

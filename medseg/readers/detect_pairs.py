@@ -9,7 +9,7 @@ from typing import Any
 
 from medseg.errors import ManifestError
 from medseg.readers.common import SHOWN, ending, image_files, some, stem
-from medseg.readers.detect import Layout, looks_like_labels
+from medseg.readers.layout import Layout, looks_like_labels
 from medseg.readers.pairing import pair_by_name
 from medseg.readers.survey import holds_labels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from medseg.tracking.tracker import NullTracker, Status, Tracker, make_tracker
+from medseg.tracking.make import make_tracker
+from medseg.tracking.tracker import NullTracker, Status, Tracker
 
 __all__ = ["NullTracker", "Status", "Tracker", "make_tracker"]

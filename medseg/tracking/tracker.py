@@ -1,4 +1,4 @@
-"""What the runner asks of a tracker, the tracker that does nothing, and how one is chosen."""
+"""What the runner asks of a tracker, and the tracker that does nothing."""
 
 # ruff: noqa: ARG002 - the tracker that does nothing has arguments all the same
 
@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
-
-from medseg.settings import Tracking
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 """How a run or a stage ended, in MLflow's words."""
@@ -145,25 +143,3 @@ class NullTracker:
 
     def finish(self, status: Status) -> None:
         """Do nothing."""
-
-
-def make_tracker(settings: Tracking, runs_dir: Path, run_dir: Path) -> Tracker:
-    """Choose the tracker a config asks for; nothing is opened before `Tracker.start`.
-
-    Parameters
-    ----------
-    settings : Tracking
-        The config's ``tracking`` section. The store is ``settings.uri``, else
-        ``$MLFLOW_TRACKING_URI``, else SQLite in ``runs_dir/mlflow.db`` with its artifacts under
-        ``runs_dir/mlartifacts``.
-    runs_dir : Path
-        Folder that holds all runs.
-    run_dir : Path
-        Folder of this run; what cannot be delivered waits there in ``tracking_spool.jsonl``.
-    """
-    if not settings.enabled:
-        return NullTracker()
-    from medseg.tracking.mlflow_tracker import MlflowTracker
-    from medseg.tracking.store import locate_store
-
-    return MlflowTracker(locate_store(settings.uri, runs_dir), run_dir)

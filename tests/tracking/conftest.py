@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from medseg.tracking.mlflow_tracker import MlflowTracker
-from medseg.tracking.store import Store, locate_store
+from medseg.tracking.store import Store, asking, locate_store
 
 HEALTH_SECONDS = 120
 
@@ -28,7 +28,6 @@ HEALTH_SECONDS = 120
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty, migrated store; the first use of a database costs two seconds of migrations."""
     from medseg.tracking.deliver import Delivery
-    from medseg.tracking.store import asking
 
     folder = tmp_path_factory.mktemp("template")
     with asking():
@@ -61,7 +60,8 @@ def tracker(store: Store, runs: Path) -> MlflowTracker:
 def client(store: Store) -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(store.uri)
+    with asking():  # MLflow's first use of SQLAlchemy warns
+        return MlflowClient(store.uri)
 
 
 @contextmanager

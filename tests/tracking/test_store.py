@@ -45,7 +45,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from medseg.tracking.mlflow_tracker import MlflowTracker
-from medseg.tracking.store import locate_store
+from medseg.tracking.store import asking, locate_store
 runs = Path(sys.argv[1])
 tracker = MlflowTracker(locate_store(None, runs), runs / sys.argv[2])
 tracker.start("together", sys.argv[2], {}, {})
@@ -63,7 +63,8 @@ def test_two_runs_may_create_the_store_at_once(
     assert [child.communicate(timeout=300)[1] for child in children] == [b"", b""]
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    with asking():  # MLflow's first use of SQLAlchemy warns
+        client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("together").experiment_id
     runs = client.search_runs([experiment])
     assert {r.info.run_name: r.info.status for r in runs} == {"a": "FINISHED", "b": "FINISHED"}
