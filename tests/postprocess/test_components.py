@@ -122,3 +122,14 @@ def test_box_by_hand():
     mask = np.zeros((5, 6, 4), bool)
     mask[1, 2, 3] = mask[3, 4, 3] = True
     assert foreground_box(mask) == (slice(1, 4), slice(2, 5), slice(3, 4))
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (63, 65), (8, 8), (7, 9, 5)])
+def test_labels_are_those_of_scipy_at_odd_widths_too(shape):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        mask = rng.random(shape) < 0.4
+        ours, _ = label_components(mask)
+        theirs, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+        pairs = set(zip(ours.ravel().tolist(), theirs.ravel().tolist(), strict=True))
+        assert len(pairs) == count + 1
