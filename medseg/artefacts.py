@@ -26,7 +26,7 @@ class DataInfo:
     title: str
     modality: str
     channels: tuple[str, ...]
-    origin: Literal["real", "SYNTHETIC"]
+    origin: Literal["real", "SYNTHETIC", "unknown"]
     licence: str
     citation: str
     digest: str

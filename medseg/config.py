@@ -126,10 +126,20 @@ def _read_chain(path: Path, kind: Kind, above: tuple[Path, ...]) -> Document:
 
 def _merge(base: Document, top: Document) -> Document:
     """Merge mappings key by key; anything else (a list, a number) is replaced."""
-    merged = OmegaConf.merge(OmegaConf.create(base.data), OmegaConf.create(top.data))
-    data = OmegaConf.to_container(merged, resolve=False)
-    assert isinstance(data, dict)
-    return Document(data, {**base.where, **top.where}, top.source)  # type: ignore[arg-type]
+    data = _merge_mappings(base.data, top.data)
+    return Document(data, {**base.where, **top.where}, top.source)
+
+
+def _merge_mappings(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge ``top`` over ``base`` at every depth; ``???`` stands for what is below it."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merge_mappings(below, value)
+        elif value != "???" or key not in base:
+            merged[key] = value
+    return merged
 
 
 def _override(document: Document, overrides: Sequence[str]) -> Document:
@@ -145,7 +155,9 @@ def _override(document: Document, overrides: Sequence[str]) -> Document:
             )
         key = key.strip()
         try:
-            OmegaConf.update(tree, key, parse_value(value), merge=True)
+            new = parse_value(value)
+            both = isinstance(new, Mapping) and OmegaConf.is_dict(OmegaConf.select(tree, key))
+            OmegaConf.update(tree, key, new, merge=both)  # else a list would have to meet a list
         except (ConfigError, OmegaConfBaseException, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(

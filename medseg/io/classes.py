@@ -72,6 +72,17 @@ def classes_of(
     return _map(data, present, [index_of.get(value, 0) for value in present])
 
 
+def values_in(stored: StoredValues) -> list[int]:
+    """List the values that occur in a label file, ascending.
+
+    Raises
+    ------
+    CaseError
+        If values are not whole numbers.
+    """
+    return _present(_whole_numbers(stored))
+
+
 def _whole_numbers(stored: StoredValues) -> NDArray[Any]:
     """Return the values as integers; labels stored as float are fine where they are whole."""
     data = stored.data

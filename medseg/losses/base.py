@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,17 @@ class Loss(nn.Module):
         ``softmax``: channel c is class index c. ``sigmoid``: channel r is region r.
     regions : sequence of sequences of int
         For ``sigmoid``: the class indices that each channel unites.
+
+    Attributes
+    ----------
+    takes_spacing : bool
+        Whether the constructor takes ``spacing`` (mm, array axis order; None: 1 per voxel) and
+        keeps it as ``self.spacing``: `build_loss` hands the plan's to such a loss, and `supervise`
+        widens it at coarser scales.
     """
+
+    takes_spacing: ClassVar[bool] = False
+    spacing: Sequence[float] | None = None
 
     def __init__(self, activation: Activation, regions: Sequence[Sequence[int]] = ()) -> None:
         super().__init__()
@@ -42,6 +52,13 @@ class Loss(nn.Module):
         """Return the weight of a term in the sum."""
         del term
         return 1.0
+
+    def set_progress(self, progress: float) -> None:
+        """Take the share of the training budget that is used up, in [0, 1]; before every step.
+
+        What a loss makes of it must depend on this number alone, so that a training that was
+        killed and goes on from its checkpoint sees the same loss as one that was not.
+        """
 
     def forward(self, logits: Tensor, label: Tensor, *, annotated: Tensor | None = None) -> Tensor:
         """Return a scalar.
@@ -66,16 +83,18 @@ class Loss(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return float32 logits, the one-hot target, where it counts, and which channels do.
 
+        float64 logits stay so.
+
         Returns
         -------
-        logits : float32 Tensor of shape (B, C, *spatial)
+        logits : float32 or float64 Tensor of shape (B, C, *spatial)
             With unannotated classes merged into the background, for ``softmax``.
         truth : bool Tensor of shape (B, C, *spatial)
         valid : bool Tensor of shape (B, 1 or C, *spatial)
         known : bool Tensor of shape (B, C)
             False for a channel that a case's annotation says nothing of.
         """
-        logits = logits.float()
+        logits = logits if logits.dtype == torch.float64 else logits.float()
         if self.activation == "sigmoid":
             truth, valid = region_target(label, self.regions, annotated)
             return logits, truth, valid, valid.flatten(2).any(2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -43,6 +44,34 @@ def shrink_label(label: Tensor, sizes: Sequence[int]) -> Tensor:
     return label
 
 
+@contextmanager
+def at_scale(loss: Loss, factors: Sequence[float]) -> Iterator[None]:
+    """Let a loss see voxels that are larger by a factor per axis, while this lasts.
+
+    Distances in mm then mean the same at every scale. A loss without spacing counts voxels, and
+    goes on counting those of the scale it sees.
+
+    Parameters
+    ----------
+    loss : Loss
+        It, and every loss within it, whose ``takes_spacing`` is true.
+    factors : sequence of float
+        Fine voxels per coarse one, per axis.
+    """
+    given = {
+        part: part.spacing
+        for part in loss.modules()
+        if isinstance(part, Loss) and part.takes_spacing and part.spacing is not None
+    }
+    for part, spacing in given.items():
+        part.spacing = tuple(s * f for s, f in zip(spacing, factors, strict=True))
+    try:
+        yield
+    finally:
+        for part, spacing in given.items():
+            part.spacing = spacing
+
+
 def supervise(
     loss: Loss,
     logits: Tensor,
@@ -52,6 +81,8 @@ def supervise(
     annotated: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss over all scales, and the detached terms of the finest one.
+
+    Distances are taken anew at each scale, in its own spacing.
 
     Parameters
     ----------
@@ -72,5 +103,7 @@ def supervise(
     total = weights[0] * loss.sum_terms(terms)
     for weight, coarse in zip(weights[1:], aux, strict=True):
         small = shrink_label(label, coarse.shape[2:])
-        total = total + weight * loss(coarse, small, annotated=annotated)
+        factors = [n / m for n, m in zip(label.shape[1:], small.shape[1:], strict=True)]
+        with at_scale(loss, factors):
+            total = total + weight * loss(coarse, small, annotated=annotated)
     return total, {name: term.detach() for name, term in terms.items()}

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.metrics.case import STATUSES, Status, StructureScore
+from medseg.metrics.overlap import BothEmpty
+from medseg.metrics.statistics import DRAWS, SEED, Method, bootstrap_interval, quantile
+
+__all__ = [
+    "DRAWS",
+    "SEED",
+    "ScoredCase",
+    "StructureSummary",
+    "Summary",
+    "aggregate",
+    "bootstrap_interval",
+    "mean_over_structures",
+    "pooled_dice",
+    "summarise",
+    "with_empty_rule",
+]
 
 SUMMARISED = (
     "dice",
@@ -24,8 +41,14 @@ SUMMARISED = (
 )
 """Fields of `StructureScore` that are summarised over cases."""
 
-DRAWS = 10_000
-SEED = 0
+OVERLAPS = ("dice", "iou", "precision", "recall", "nsd", "boundary_iou", "cldice")
+DISTANCES = ("hd_mm", "hd95_mm", "assd_mm", "masd_mm")
+"""Fields that two empty masks set to 1 and to 0 where they count as perfect."""
+
+Infinite = Literal["penalty", "median", "exclude"]
+"""What an infinite distance counts as. ``penalty``: the diagonal of its image. ``median``: it
+stays infinite and is the worst value; the median and the quartiles speak, with an interval of the
+median. ``exclude``: it is left out and counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +78,8 @@ class Summary:
     high: float
     penalised: int
     """Infinite distances that were counted as the image diagonal."""
+    excluded: int = 0
+    """Infinite distances that were left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +91,17 @@ class StructureSummary:
     counts: Mapping[Status, int]
     """Cases of each status; always to be shown beside a mean."""
     metrics: Mapping[str, Summary]
+    pooled_dice: float = float("nan")
+    """Dice of all cases taken as one volume; large structures weigh more."""
 
 
-def aggregate(cases: Sequence[ScoredCase]) -> list[StructureSummary]:
+def aggregate(
+    cases: Sequence[ScoredCase],
+    *,
+    both_empty: BothEmpty = "nan",
+    infinite: Infinite = "penalty",
+    method: Method = "percentile",
+) -> list[StructureSummary]:
     """Summarise each structure over the cases that score it.
 
     Infinite distances (a structure missed or invented) count as the diagonal of their image; NaN
@@ -78,9 +111,46 @@ def aggregate(cases: Sequence[ScoredCase]) -> list[StructureSummary]:
     ----------
     cases : sequence of ScoredCase
         Cases of one split.
+    both_empty : {"nan", "perfect"}
+        What a structure in neither mask counts as, see `with_empty_rule`.
+    infinite : {"penalty", "median", "exclude"}
+        What infinite distances count as.
+    method : {"percentile", "bca"}
+        Of the bootstrap interval.
     """
-    names = dict.fromkeys(score.structure for case in cases for score in case.scores)
-    return [_summarise_structure(name, cases) for name in names]
+    ruled = [
+        replace(case, scores=tuple(with_empty_rule(s, both_empty) for s in case.scores))
+        for case in cases
+    ]
+    names = dict.fromkeys(score.structure for case in ruled for score in case.scores)
+    return [_summarise_structure(name, ruled, infinite, method) for name in names]
+
+
+def with_empty_rule(score: StructureScore, both_empty: BothEmpty) -> StructureScore:
+    """Apply the rule for empty masks to a score.
+
+    Parameters
+    ----------
+    score : StructureScore
+    both_empty : {"nan", "perfect"}
+        ``nan`` changes nothing: a structure in neither mask has no value. ``perfect`` gives it
+        overlap 1 and distance 0 (the code of MetricsReloaded) and a missed one precision 0.
+    """
+    if both_empty == "nan" or score.status not in ("both_empty", "missed"):
+        return score
+    if score.status == "missed":
+        return replace(score, precision=0.0)
+    values = dict.fromkeys(OVERLAPS, 1.0) | dict.fromkeys(DISTANCES, 0.0)
+    known = {name: value for name, value in values.items() if hasattr(score, name)}
+    return replace(score, **known)  # type: ignore[arg-type]
+
+
+def pooled_dice(scores: Sequence[StructureScore]) -> float:
+    """Return the Dice of one structure over all cases as one volume; NaN where all are empty."""
+    sizes = np.array([s.volume_ml + s.reference_volume_ml for s in scores])
+    dices = np.array([s.dice for s in scores])
+    full = sizes > 0
+    return float((dices[full] * sizes[full]).sum() / sizes[full].sum()) if full.any() else np.nan
 
 
 def mean_over_structures(summaries: Sequence[StructureSummary]) -> dict[str, float]:
@@ -98,6 +168,8 @@ def summarise(
     *,
     penalties: Sequence[float] | None = None,
     groups: Sequence[str] | None = None,
+    infinite: Infinite = "penalty",
+    method: Method = "percentile",
 ) -> Summary:
     """Summarise one metric over cases.
 
@@ -109,56 +181,44 @@ def summarise(
         What an infinite value of each case counts as (the image diagonal).
     groups : sequence of str, optional
         Patient of each case; cases of one patient are averaged first. None: one case each.
+    infinite : {"penalty", "median", "exclude"}
+        What infinite values count as; ``penalty`` needs the penalties.
+    method : {"percentile", "bca"}
+        Of the bootstrap interval.
     """
     array = np.asarray(values, dtype=np.float64)
-    infinite = np.isinf(array)
-    if penalties is not None:
-        array = np.where(infinite, np.asarray(penalties, dtype=np.float64), array)
+    endless = np.isinf(array)
+    penalised = excluded = 0
+    if infinite == "exclude":
+        array, excluded = np.where(endless, np.nan, array), int(endless.sum())
+    elif infinite == "penalty" and penalties is not None:
+        penalised = int(endless.sum())
+        array = np.where(endless, np.asarray(penalties, dtype=np.float64), array)
     array = _group_means(array, groups) if groups is not None else array[~np.isnan(array)]
     nan = float("nan")
-    if not array.size:
-        return Summary(
-            n=0, mean=nan, sd=nan, median=nan, q1=nan, q3=nan, low=nan, high=nan, penalised=0
-        )
-    low, high = bootstrap_interval(array) if array.size > 1 else (nan, nan)
-    q1, median, q3 = np.percentile(array, (25, 50, 75))
+    low = high = nan
+    if array.size > 1:
+        statistic: Literal["mean", "median"] = "median" if infinite == "median" else "mean"
+        low, high = bootstrap_interval(array, method=method, statistic=statistic)
+    spread = array.size > 1 and bool(np.isfinite(array).all())
+    q1, median, q3 = (quantile(array, q) if array.size else nan for q in (0.25, 0.5, 0.75))
     return Summary(
         n=array.size,
-        mean=float(array.mean()),
-        sd=float(array.std(ddof=1)) if array.size > 1 else nan,
-        median=float(median),
-        q1=float(q1),
-        q3=float(q3),
+        mean=float(array.mean()) if array.size else nan,
+        sd=float(array.std(ddof=1)) if spread else nan,
+        median=median,
+        q1=q1,
+        q3=q3,
         low=low,
         high=high,
-        penalised=int(infinite.sum()) if penalties is not None else 0,
+        penalised=penalised,
+        excluded=excluded,
     )
 
 
-def bootstrap_interval(
-    values: NDArray[np.float64], *, draws: int = DRAWS, seed: int = SEED
-) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the mean.
-
-    Parameters
-    ----------
-    values : float64 ndarray of shape (n,)
-        Independent values without NaN.
-    draws : int
-        Resamples with replacement.
-    seed : int
-        Seed of the resampling, so that a report can be repeated.
-
-    References
-    ----------
-    .. [1] Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
-    """
-    picks = np.random.default_rng(seed).integers(0, values.size, (draws, values.size))
-    low, high = np.percentile(values[picks].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
-
-
-def _summarise_structure(name: str, cases: Sequence[ScoredCase]) -> StructureSummary:
+def _summarise_structure(
+    name: str, cases: Sequence[ScoredCase], infinite: Infinite, method: Method
+) -> StructureSummary:
     """Summarise one structure."""
     found = [(c, s) for c in cases for s in c.scores if s.structure == name]
     groups = [f"group {c.group}" if c.group else f"case {c.case}" for c, _ in found]
@@ -172,9 +232,12 @@ def _summarise_structure(name: str, cases: Sequence[ScoredCase]) -> StructureSum
                 [getattr(score, metric) for _, score in found],
                 penalties=diagonals,
                 groups=groups,
+                infinite=infinite,
+                method=method,
             )
             for metric in SUMMARISED
         },
+        pooled_dice=pooled_dice([score for _, score in found]),
     )
 
 

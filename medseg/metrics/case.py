@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.geometry.volume import Grid
-from medseg.labels import IGNORE_INDEX, LabelScheme, Structure
+from medseg.labels import LabelScheme, Structure
+from medseg.metrics.box import drop_ignored as drop_ignored
+from medseg.metrics.box import structure_crops, union_mask
 from medseg.metrics.components import count_components
 from medseg.metrics.overlap import dice, iou, overlap_counts, precision, recall
-from medseg.metrics.surface import surface_distances
+from medseg.metrics.surface import crop_distances
 from medseg.metrics.volume import relative_volume_error, voxel_size
 
 Status = Literal["ok", "both_empty", "missed", "false_alarm"]
 STATUSES: tuple[Status, ...] = ("ok", "both_empty", "missed", "false_alarm")
 
 Indices = NDArray[np.int16]
-Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,17 +100,16 @@ def score_case(
     """
     if not pred.shape == label.shape == grid.shape:
         raise ValueError(f"pred {pred.shape}, label {label.shape} and grid {grid.shape} differ")
-    pred, label = drop_ignored(pred, label)
-    boxes = [_class_boxes(array, scheme) for array in (pred, label)]
-    rows = []
-    for structure in scheme.structures:
-        if annotated is not None and not set(structure.indices) <= set(annotated):
-            continue
-        box = _union([found[i] for found in boxes for i in structure.indices])
-        rows.append(
-            score_masks(_mask(pred, structure, box), _mask(label, structure, box), grid, structure)
-        )
-    return rows
+    scored = [
+        structure
+        for structure in scheme.structures
+        if annotated is None or set(structure.indices) <= set(annotated)
+    ]
+    crops = structure_crops(pred, label, [structure.indices for structure in scored])
+    return [
+        score_masks(pred_mask, label_mask, grid, structure)
+        for structure, (pred_mask, label_mask) in zip(scored, crops, strict=True)
+    ]
 
 
 def measure_case(pred: Indices, grid: Grid, scheme: LabelScheme) -> list[StructureSize]:
@@ -125,10 +124,9 @@ def measure_case(pred: Indices, grid: Grid, scheme: LabelScheme) -> list[Structu
     scheme : LabelScheme
         Label table; its structures are measured.
     """
-    boxes = _class_boxes(pred, scheme)
+    crops = structure_crops(pred, pred, [structure.indices for structure in scheme.structures])
     sizes = []
-    for structure in scheme.structures:
-        mask = _mask(pred, structure, _union([boxes[i] for i in structure.indices]))
+    for structure, (mask, _) in zip(scheme.structures, crops, strict=True):
         volume = int(np.count_nonzero(mask)) * voxel_size(grid)
         sizes.append(
             StructureSize(
@@ -141,7 +139,7 @@ def measure_case(pred: Indices, grid: Grid, scheme: LabelScheme) -> list[Structu
 def score_masks(
     pred: NDArray[np.bool_], label: NDArray[np.bool_], grid: Grid, structure: Structure
 ) -> StructureScore:
-    """Score one structure; the masks may be crops of the grid's array that hold both objects."""
+    """Score one structure; the masks are cut to the box around both objects."""
     counts = overlap_counts(pred, label)
     status = status_of(counts.tp + counts.fp, counts.tp + counts.fn)
     size = voxel_size(grid)
@@ -178,20 +176,9 @@ def status_of(pred_voxels: int, label_voxels: int) -> Status:
     return "missed" if label_voxels else "both_empty"
 
 
-def drop_ignored(pred: Indices, label: Indices) -> tuple[Indices, Indices]:
-    """Set the voxels that the reference ignores to background in both arrays."""
-    ignored = label == IGNORE_INDEX
-    if not ignored.any():
-        return pred, label
-    return np.where(ignored, np.int16(0), pred), np.where(ignored, np.int16(0), label)
-
-
 def structure_mask(indices: Indices, structure: Structure) -> NDArray[np.bool_]:
     """Return the mask of a structure in an array of class indices of any shape."""
-    mask: NDArray[np.bool_] = indices == structure.indices[0]
-    for index in structure.indices[1:]:
-        mask |= indices == index
-    return mask
+    return union_mask(indices, structure.indices)
 
 
 def _surface_metrics(
@@ -202,29 +189,5 @@ def _surface_metrics(
         return (float("nan"),) * 4
     if status != "ok":
         return float("inf"), float("inf"), float("inf"), 0.0
-    found = surface_distances(pred, label, grid)
+    found = crop_distances(pred, label, grid)
     return found.hd(), found.hd_percentile(95), found.assd(), found.nsd(tolerance)
-
-
-def _class_boxes(indices: Indices, scheme: LabelScheme) -> dict[int, Box | None]:
-    """Return the bounding box of every class in one pass; None for an absent class."""
-    found = ndimage.find_objects(indices, max_label=len(scheme.labels))
-    return dict(enumerate(found, start=1))
-
-
-def _union(boxes: Sequence[Box | None]) -> Box | None:
-    """Return the box around several boxes; None where there is none."""
-    real = [box for box in boxes if box is not None]
-    if not real:
-        return None
-    return tuple(
-        slice(min(s.start for s in sides), max(s.stop for s in sides))
-        for sides in zip(*real, strict=True)
-    )
-
-
-def _mask(indices: Indices, structure: Structure, box: Box | None) -> NDArray[np.bool_]:
-    """Cut the mask of a structure; one empty voxel where there is no box."""
-    if box is None:
-        return np.zeros((1,) * indices.ndim, dtype=np.bool_)
-    return structure_mask(indices[box], structure)

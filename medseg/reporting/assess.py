@@ -13,8 +13,8 @@ from medseg.errors import CaseError
 from medseg.geometry.volume import Volume
 from medseg.io.load import load_image, load_label
 from medseg.io.store import open_array
-from medseg.labels import LabelScheme
-from medseg.metrics.case import drop_ignored, measure_case, score_case
+from medseg.labels import IGNORE_INDEX, LabelScheme
+from medseg.metrics.case import measure_case, score_case
 from medseg.metrics.confusion import confusion_matrix
 from medseg.reporting.case_report import (
     CaseReport,
@@ -127,7 +127,7 @@ def describe_case(
     scores = {}
     counted = pred
     if label is not None:
-        counted = drop_ignored(pred, label)[0]
+        counted = np.where(label == IGNORE_INDEX, np.int16(0), pred)
         scores = {s.structure: s for s in score_case(pred, label, grid, scheme, covered)}
     sizes = {size.structure: size for size in measure_case(counted, grid, scheme)}
     scene = Scene(

@@ -28,7 +28,7 @@ class About:
     """The footer of every page."""
 
     model: str
-    """Network, steps and fold in words."""
+    """Network, steps and fold in words; empty where masks were compared without a model."""
     version: str
     """Version of medseg."""
     info: DataInfo

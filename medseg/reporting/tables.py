@@ -22,6 +22,7 @@ from medseg.metrics.aggregate import (
     aggregate,
     mean_over_structures,
 )
+from medseg.metrics.confusion import confusion_scores
 from medseg.reporting.case_report import CaseReport, Role
 
 METRICS = (
@@ -114,8 +115,12 @@ def write_summary(
     summaries: Mapping[Role, list[StructureSummary]],
     info: DataInfo,
     unit: str,
+    pixels: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the summary of each split per structure, with the rules it was made by."""
+    """Write the summary of each split per structure, with the rules it was made by.
+
+    ``pixels`` is what `confusion_entry` says of the confusion matrix of photographs.
+    """
     splits = {
         role: {
             "labels": {s.structure: _summary_entry(s, unit) for s in rows},
@@ -125,7 +130,7 @@ def write_summary(
         }
         for role, rows in summaries.items()
     }
-    document = {
+    document: dict[str, Any] = {
         "data": asdict(info),
         "headline": headline_role(summaries),
         "splits": splits,
@@ -137,7 +142,28 @@ def write_summary(
             "sd": "sample standard deviation (n - 1)",
         },
     }
+    if pixels is not None:
+        document["pixels"] = pixels
     write_json(file, document)
+
+
+def confusion_entry(matrix: NDArray[np.int64], names: Sequence[str]) -> dict[str, Any]:
+    """Lay out the scores of a data set's confusion matrix, background included.
+
+    Parameters
+    ----------
+    matrix : int64 ndarray of shape (K, K)
+        Added up over all photographs; rows are the truth.
+    names : sequence of str
+        Of the classes, background first.
+    """
+    scores = asdict(confusion_scores(matrix))
+    overall = {key: value for key, value in scores.items() if isinstance(value, float)}
+    per_class = {key: value.tolist() for key, value in scores.items() if key not in overall}
+    classes = {
+        name: {key: values[i] for key, values in per_class.items()} for i, name in enumerate(names)
+    }
+    return {**overall, "classes": classes}
 
 
 def write_case_json(file: Path, report: CaseReport, info: DataInfo) -> None:
@@ -195,7 +221,12 @@ def _summary_entry(summary: StructureSummary, unit: str) -> dict[str, Any]:
         entry["iqr"] = [entry.pop("q1"), entry.pop("q3")]
         entry["interval_95"] = [entry.pop("low"), entry.pop("high")]
         metrics[column(metric, unit)] = entry
-    return {"cases": summary.cases, "counts": dict(summary.counts), "metrics": metrics}
+    return {
+        "cases": summary.cases,
+        "counts": dict(summary.counts),
+        "pooled_dice": summary.pooled_dice,
+        "metrics": metrics,
+    }
 
 
 def _plain(value: Any) -> Any:

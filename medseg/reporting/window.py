@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 CT_LEVEL, CT_WIDTH = 40.0, 400.0
 """Soft tissue of the abdomen, in HU."""
+NO_IMAGE = "none"
+"""Modality of masks without an image: outlines are drawn on an even grey."""
 SAMPLE = 2_000_000
 """Voxels from which percentiles are taken; more change nothing that an eye can see."""
 
@@ -32,8 +34,11 @@ def choose_window(image: NDArray[Any], modality: str) -> Window:
     image : ndarray of shape (C, *spatial)
         Stored intensities; the first channel is shown.
     modality : str
-        ``CT``: level 40 HU, width 400 HU. Otherwise the 1st to 99th percentile.
+        ``CT``: level 40 HU, width 400 HU. `NO_IMAGE`: an even grey, for an image of zeros.
+        Otherwise the 1st to 99th percentile.
     """
+    if modality == NO_IMAGE:
+        return Window(low=-1.0, high=1.0, text="no image was given, only the outlines are shown")
     if modality.upper() == "CT":
         return Window(
             low=CT_LEVEL - CT_WIDTH / 2,

@@ -14,6 +14,7 @@ from medseg.reporting.case_page import render_case_page
 from medseg.reporting.cohort_page import Cohort, render_cohort_page
 from medseg.reporting.render import About
 from medseg.reporting.tables import (
+    confusion_entry,
     headline,
     write_case_json,
     write_confusion,
@@ -64,11 +65,13 @@ def write_report(
         write_case_json(cases / f"{report.case}.json", report, about.info)
     metrics, summary = folder / "metrics.csv", folder / "summary.json"
     write_metrics(metrics, cohort.reports, cohort.unit)
-    write_summary(summary, cohort.summaries, about.info, cohort.unit)
+    pixels = None
     matrices = [r.confusion for r in cohort.reports if r.role == cohort.role and r.confusion]
     if matrices:
         total = np.sum(np.array(matrices, dtype=np.int64), axis=0)
         write_confusion(folder / "confusion.csv", total, class_names)
+        pixels = confusion_entry(total, class_names)
+    write_summary(summary, cohort.summaries, about.info, cohort.unit, pixels)
     (folder / "index.html").write_text(render_cohort_page(cohort, about), encoding="utf-8")
     return ReportFiles(
         folder=folder,

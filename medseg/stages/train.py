@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
+DEFAULT_LOSS = {"name": "dice_ce"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,9 @@ class Train:
     """Patches per step and device."""
     fold: int = 0
     """Fold whose cases validate; the others train."""
-    loss: dict[str, Any] = field(default_factory=lambda: {"name": "dice_ce"})
-    """Loss name and its arguments."""
+    loss: dict[str, Any] | list[dict[str, Any]] = field(default_factory=lambda: dict(DEFAULT_LOSS))
+    """Loss name and its arguments; of a list, the sum: each term may also have ``weight`` (a number
+    or a schedule), ``as`` (its name in the log) and ``auto_balance``. See ``docs/losses.md``."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float | Literal["auto"] = "auto"
     """Peak learning rate; auto: 2e-3 for adamw, 1e-2 for sgd."""
@@ -73,6 +75,10 @@ class Train:
             raise ConfigError(f"train.ema is {self.ema}; it must be at least 0 and below 1")
         if self.lr != "auto" and self.lr <= 0:
             raise ConfigError(f"train.lr is {self.lr}; it must be above 0")
+        if self.loss != DEFAULT_LOSS:  # only a chosen loss is worth the import of torch here
+            from medseg.losses import check_loss
+
+            check_loss(self.loss)
 
     def run(
         self, resampled: Resampled, patches: PatchIndex, plan: Plan, context: Context
@@ -123,7 +129,7 @@ class Train:
         return Recipe(
             budget=Budget.parse(plan.budget if self.budget == "auto" else self.budget),
             batch_size=plan.batch_size if self.batch_size == "auto" else self.batch_size,
-            loss=dict(self.loss),
+            loss=self.loss,
             optimizer=self.optimizer,
             lr=rates[self.optimizer] if self.lr == "auto" else self.lr,
             weight_decay=self.weight_decay,

@@ -95,7 +95,9 @@ def build_learner(fabric: Fabric, task: Task) -> Learner:
         network=network,
         bare_optimizer=optimizer,
         optimizer=wrapped,
-        loss=build_loss(recipe.loss, plan.scheme.activation, [s.indices for s in structures]),
+        loss=build_loss(
+            recipe.loss, plan.scheme.activation, [s.indices for s in structures], plan.spacing
+        ).to(fabric.device),
         augment=Augmenter(
             recipe.augment,
             patch_size=plan.patch_size,

@@ -35,9 +35,9 @@ LOG_POINTS = 100
 def fit(fabric: Fabric, task: Task, monitor: Monitor) -> State:
     """Train until the budget is used up; go on from the folder's checkpoint where there is one.
 
-    Batch, augmentation and learning rate of a step depend on the seed, the step and (for a time
-    budget) the time used alone, so a run that was killed and resumed within a budget of steps is
-    equal to one that was not.
+    Batch, augmentation, learning rate and loss weights of a step depend on the seed, the step and
+    (for a time budget) the time used alone, so a run that was killed and resumed within a budget of
+    steps is equal to one that was not.
 
     Raises
     ------
@@ -73,6 +73,7 @@ def fit(fabric: Fabric, task: Task, monitor: Monitor) -> State:
                 break
 
             lr = recipe.lr * lr_factor(progress, recipe.schedule)
+            learner.loss.set_progress(progress)
             values = train_step(learner, next(batches), lr, recipe.gradient_clip, state.step, task)
             state.step += 1
             state.recent.add(state.step, values)

@@ -21,7 +21,7 @@ class Recipe:
     budget: Budget
     batch_size: int
     """Per device."""
-    loss: dict[str, Any] = field(default_factory=lambda: {"name": "dice_ce"})
+    loss: dict[str, Any] | list[dict[str, Any]] = field(default_factory=lambda: {"name": "dice_ce"})
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 2e-3
     weight_decay: float = 3e-5

@@ -11,6 +11,7 @@ from medseg.metrics.aggregate import (
     bootstrap_interval,
     mean_over_structures,
     summarise,
+    with_empty_rule,
 )
 from medseg.metrics.case import score_case
 
@@ -106,3 +107,108 @@ def test_groups_reach_the_summary():
 
 def test_the_spread_of_no_cases_is_empty():
     assert aggregate([]) == []
+
+
+def statuses():
+    """One case of each status for structure a."""
+    here, nothing = np.zeros((2, 4, 3), dtype=np.int16)
+    here[1, 1] = 1
+    pairs = {
+        "ok": (here, here),
+        "both_empty": (nothing, nothing),
+        "missed": (nothing, here),
+        "false_alarm": (here, nothing),
+    }
+    return {name: scored(name, *pair) for name, pair in pairs.items()}
+
+
+OVERLAPS, LENGTHS = ("dice", "iou", "nsd"), ("hd_mm", "hd95_mm", "assd_mm")
+
+
+@pytest.mark.parametrize("rule", ["nan", "perfect"])
+@pytest.mark.parametrize("status", ["ok", "both_empty", "missed", "false_alarm"])
+def test_every_row_of_the_empty_mask_table(status, rule):
+    empty = (1.0, 0.0) if rule == "perfect" else (math.nan, math.nan)
+    overlap, length = {
+        "ok": (1.0, 0.0),
+        "both_empty": empty,
+        "missed": (0.0, math.inf),
+        "false_alarm": (0.0, math.inf),
+    }[status]
+    precision = {
+        "ok": 1.0,
+        "both_empty": empty[0],
+        "missed": 0.0 if rule == "perfect" else math.nan,
+        "false_alarm": 0.0,
+    }[status]
+    recall = {"ok": 1.0, "both_empty": empty[0], "missed": 0.0, "false_alarm": math.nan}[status]
+    score = with_empty_rule(statuses()[status].scores[0], rule)
+    assert score.status == status  # the status is stored whatever the value
+    for name in OVERLAPS:
+        assert getattr(score, name) == pytest.approx(overlap, nan_ok=True), name
+    for name in LENGTHS:
+        assert getattr(score, name) == pytest.approx(length, nan_ok=True), name
+    assert score.precision == pytest.approx(precision, nan_ok=True)
+    assert score.recall == pytest.approx(recall, nan_ok=True)
+
+
+def test_both_empty_as_perfect_enters_the_mean():
+    cases = [statuses()[name] for name in ("missed", "both_empty")]
+    plain, perfect = aggregate(cases)[0], aggregate(cases, both_empty="perfect")[0]
+    assert (plain.metrics["dice"].n, plain.metrics["dice"].mean) == (1, 0.0)
+    assert (perfect.metrics["dice"].n, perfect.metrics["dice"].mean) == (2, 0.5)
+    assert perfect.metrics["hd95_mm"].mean == 2.5  # (0 + diagonal 5) / 2
+    assert plain.counts == perfect.counts
+
+
+@pytest.mark.parametrize(
+    ("rule", "mean", "median", "n", "excluded"),
+    [
+        ("penalty", (1 + 0 + 5) / 3, 1.0, 3, 0),
+        ("median", math.inf, 1.0, 3, 0),
+        ("exclude", 0.5, 0.5, 2, 1),
+    ],
+)
+def test_what_infinite_distances_count_as(rule, mean, median, n, excluded):
+    summary = aggregate(three_cases(), infinite=rule)[0]
+    found = summary.metrics["hd95_mm"]
+    assert (found.mean, found.median, found.n) == (pytest.approx(mean), median, n)
+    assert (found.excluded, found.penalised) == (excluded, int(rule == "penalty"))
+    assert summary.counts["missed"] == 1
+    assert math.isnan(found.sd) == (rule == "median")
+
+
+def test_missed_cases_alone_are_never_perfect_under_any_rule():
+    missed = [case for case in three_cases() if case.case == "missed"]
+    for rule, expected in (("penalty", 5.0), ("median", math.inf), ("exclude", math.nan)):
+        found = aggregate(missed * 2, infinite=rule)[0]
+        assert found.metrics["hd95_mm"].mean == pytest.approx(expected, nan_ok=True)
+        assert found.counts["missed"] == 2
+
+
+def test_the_interval_may_be_bca():
+    values = (B - A).tolist()
+    plain, corrected = summarise(values), summarise(values, method="bca")
+    assert (plain.low, plain.high) == pytest.approx((0.01125, 0.06375), abs=1e-12)
+    assert corrected.low > plain.low
+    assert corrected.high > plain.high
+
+
+def test_pooled_dice_weighs_by_size():
+    small, large, nothing = np.zeros((3, 10, 10), dtype=np.int16)
+    small[0, 0] = 1
+    large[:9] = 1
+    cases = [scored("hit", large, large), scored("missed", nothing, small)]
+    found = aggregate(cases)[0]
+    assert found.metrics["dice"].mean == 0.5
+    assert found.pooled_dice == pytest.approx(180 / 181)
+    assert math.isnan(aggregate([scored("none", nothing, nothing)])[0].pooled_dice)
+
+
+def test_structures_are_averaged_after_cases_not_before():
+    first, second = np.zeros((2, 4, 3), dtype=np.int16)
+    first[0, 0], first[1, 1], second[1, 1] = 1, 2, 2
+    half = np.where(first == 1, 0, first).astype(np.int16)
+    cases = [scored("1", half, first), scored("2", second, second)]
+    # a: 0; b: 1 and 1. Structures first, within each case, would give (.5 + 1) / 2
+    assert mean_over_structures(aggregate(cases))["dice"] == pytest.approx((0 + 1) / 2)

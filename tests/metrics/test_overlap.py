@@ -52,3 +52,29 @@ def test_counts_of_small_integers_do_not_overflow():
 def test_empty_masks(counts, expected):
     values = dice(counts), iou(counts), precision(counts), recall(counts)
     assert values == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (Counts(tp=0, fp=0, fn=0), (1.0, 1.0, 1.0, 1.0)),
+        (Counts(tp=0, fp=0, fn=5), (0.0, 0.0, 0.0, 0.0)),
+        (Counts(tp=0, fp=5, fn=0), (0.0, 0.0, 0.0, math.nan)),
+        (Counts(tp=2, fp=2, fn=1), (4 / 7, 2 / 5, 2 / 4, 2 / 3)),
+    ],
+)
+def test_two_empty_masks_may_count_as_perfect(counts, expected):
+    values = tuple(
+        metric(counts, both_empty="perfect") for metric in (dice, iou, precision, recall)
+    )
+    assert values == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_shape_worked_in_the_reference():
+    label, pred = np.zeros((2, 12, 12), dtype=bool)
+    label[2:8, 3:9] = True
+    pred[2:8, 4:11] = True
+    pred[10, 1] = True
+    counts = overlap_counts(pred, label)
+    assert dice(counts) == pytest.approx(0.7594936709, abs=1e-10)
+    assert iou(counts) == pytest.approx(0.6122448980, abs=1e-10)

@@ -48,6 +48,26 @@ def test_help_is_light(command: list[str]) -> None:
     assert "HEAVY []" in ended.stdout
 
 
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        ("{name: tverksy}", "train.loss: no loss is named 'tverksy'; did you mean 'tversky'?"),
+        ("{name: dice, smoth: 1}", "no argument 'smoth'; did you mean 'smooth'?"),
+        ("[{name: dice}, {name: focal, weight: fast}]", "train.loss[1]: no weight schedule"),
+    ],
+)
+def test_a_mistaken_loss_ends_the_run_before_it_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str, says: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "experiment: x\npipeline: volume\nmanifest: ct_liver\n" + f"train: {{loss: {loss}}}\n"
+    )
+    assert main(["run", str(config), "--runs-dir", str(tmp_path / "runs")]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "x").exists()
+
+
 def test_dry_run_is_light_and_writes_nothing(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("experiment: x\npipeline: volume\nmanifest: ct_liver\n")

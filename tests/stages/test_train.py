@@ -6,6 +6,7 @@ import pytest
 from safetensors.torch import load_file
 
 from medseg.artefacts import Resampled
+from medseg.config import read_document, validate
 from medseg.errors import ConfigError, StageError
 from medseg.inference.weights import load_network
 from medseg.stages.train import Train
@@ -78,11 +79,33 @@ def test_a_case_without_patches_only_leaves_the_training(tmp_path):
         {"batch_size": 0},
         {"devices": 0},
         {"fold": -1},
+        {"loss": {"name": "tverksy"}},
+        {"loss": {"name": "tversky", "fn_wieght": 0.7}},
+        {"loss": []},
+        {"loss": [{"name": "dice"}, {"name": "focal", "weight": {"start": 1, "shape": "bent"}}]},
     ],
 )
 def test_wrong_values_are_refused_at_once(wrong):
     with pytest.raises(ConfigError, match=rf"train\.{next(iter(wrong))}"):
         Train(**wrong)
+
+
+def test_a_list_replaces_the_loss_that_is_extended_and_a_mapping_joins_it(tmp_path):
+    (tmp_path / "base.yaml").write_text("loss: {name: tversky, fn_weight: 0.8}\n")
+    (tmp_path / "joins.yaml").write_text("extends: base.yaml\nloss: {fp_weight: 0.2}\n")
+    (tmp_path / "list.yaml").write_text(
+        "extends: base.yaml\nloss: [{name: dice}, {name: focal, weight: {start: 0, end: 1}}]\n"
+    )
+
+    def loss(name, *overrides):
+        return validate(Train, read_document(tmp_path / name, overrides=overrides)).loss
+
+    assert loss("joins.yaml") == {"name": "tversky", "fn_weight": 0.8, "fp_weight": 0.2}
+    assert [term["name"] for term in loss("list.yaml")] == ["dice", "focal"]
+    assert loss("base.yaml", "loss=[{name: dice}, {name: topk, weight: 2}]")[1]["weight"] == 2
+    assert loss("list.yaml", "loss.1.weight=increase")[1]["weight"] == "increase"
+    with pytest.raises(ConfigError, match=r"did you mean 'until'"):
+        loss("list.yaml", "loss.1.weight.untill=0.5")
 
 
 def test_auto_values(tmp_path):

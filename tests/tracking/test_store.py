@@ -45,7 +45,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from medseg.tracking.mlflow_tracker import MlflowTracker
-from medseg.tracking.store import asking, locate_store
+from medseg.tracking.store import locate_store
 runs = Path(sys.argv[1])
 tracker = MlflowTracker(locate_store(None, runs), runs / sys.argv[2])
 tracker.start("together", sys.argv[2], {}, {})

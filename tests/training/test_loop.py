@@ -22,6 +22,11 @@ from medseg.training.schedule import Budget
 from medseg.training.task import Task
 from tests.training.made import Recorder, make_plan, make_task
 
+SCHEDULED = [
+    {"name": "dice", "weight": {"start": 1.0, "end": 0.5, "shape": "cosine"}},
+    {"name": "boundary", "as": "edge", "weight": "increase"},
+    {"name": "hausdorff_dt", "weight": 0.1, "auto_balance": True},
+]
 FEW_STEPS = {"budget": Budget(iterations=6), "validations": 3}
 
 
@@ -63,6 +68,7 @@ def assert_same_outcome(a: Task, b: Task) -> None:
         (2, {"ema": 0.9}),
         (5, {"precision": "bf16-mixed", "network": {"norm": "batch"}}),
         (5, {"optimizer": "sgd", "schedule": "poly", "lr": 1e-2}),
+        (3, {"loss": SCHEDULED}),
     ],
 )
 def test_a_killed_and_resumed_run_equals_an_undisturbed_one_bit_for_bit(
@@ -156,6 +162,27 @@ def test_metrics_progress_and_history_say_the_same(tmp_path):
     assert "system/steps_per_second" in names
     best = max(history, key=lambda row: (float(row["val/dice/mean"]), int(row["step"])))
     assert int(best["step"]) == state.best_step
+
+
+def test_every_term_of_a_sum_is_logged_and_its_weight_follows_the_budget(tmp_path, monkeypatch):
+    seen = []
+    real = loop.train_step
+
+    def step(learner, *args):
+        values = real(learner, *args)
+        weights = [learner.loss.weight_of(name) for name in ("edge", "hausdorff_dt")]
+        seen.append((args[3], *weights, values))
+        return values
+
+    monkeypatch.setattr(loop, "train_step", step)
+    monitor = Recorder()
+    train(make_task(tmp_path, loss=SCHEDULED, **FEW_STEPS), monitor)
+    for number, edge, hausdorff, _ in seen:
+        assert edge == pytest.approx(0.01 + 0.99 * number / 6)
+        assert hausdorff == 0.1
+    assert len(seen) == 6
+    names = {name for _, metrics in monitor.metrics for name in metrics}
+    assert names >= {"train/loss/dice", "train/loss/edge", "train/loss/hausdorff_dt"}
 
 
 def test_only_the_best_weights_are_left(tmp_path):

@@ -1,0 +1,322 @@
+"""`medseg evaluate PREDICTIONS REFERENCES -o OUT`: metrics and report for two folders of masks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg.artefacts import DataInfo, ReportFiles, SetAside
+from medseg.errors import ConfigError
+from medseg.pipelines.context import RunContext
+from medseg.pipelines.label_table import LabelTable, read_label_table, table_of_values
+from medseg.pipelines.logs import logging_to_stderr
+from medseg.pipelines.mask_pairs import STAGE, MaskPair, find_pairs
+from medseg.pipelines.progress import Display
+from medseg.pipelines.store import Places, put_folder
+from medseg.settings import Compute
+from medseg.tracking import NullTracker
+
+if TYPE_CHECKING:
+    from medseg.metrics.aggregate import StructureSummary
+    from medseg.reporting.assess import AssessedCase
+
+logger = logging.getLogger(__name__)
+
+DONE, SOME_SET_ASIDE = 0, 3
+SHOWN = 10
+OWN_FILES = frozenset({"index.html", "cases", "metrics.csv", "summary.json", "confusion.csv"})
+"""What an earlier evaluation left; only such a folder is replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What a call of `evaluate` did."""
+
+    report: ReportFiles
+    summaries: tuple[StructureSummary, ...]
+    set_aside: tuple[SetAside, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``medseg evaluate``."""
+    for name, what in (("predictions", "masks to judge"), ("references", "masks that are right")):
+        parser.add_argument(
+            name, metavar=name.upper(), type=Path, help=f"{what}: a folder, or one file"
+        )
+    parser.add_argument(
+        "-o", "--out", metavar="OUT", type=Path, required=True, help="folder for the report"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="YAML or JSON 'name: value' (default: every value found is a structure)",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    parser.add_argument("--quiet", action="store_true", help="warnings only")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command; ``args`` is what ``medseg evaluate`` parses.
+
+    Returns
+    -------
+    int
+        0, or 3 if some masks were set aside.
+
+    Raises
+    ------
+    ConfigError
+        If nothing pairs, or the label table or OUT cannot be used; nothing has been written.
+    StageError
+        If no pair can be compared.
+    """
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers {args.workers}: should be 1 or more")
+    with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
+        done = evaluate(
+            args.predictions,
+            args.references,
+            args.out,
+            labels=args.labels,
+            compute=Compute(workers=args.workers or "auto"),
+            display=display,
+        )
+        if done.set_aside:
+            logger.warning("%d set aside; they are listed in the report", len(done.set_aside))
+        logger.info("report in %s", args.out / "index.html")
+    sys.stdout.writelines(f"{line}\n" for line in summary_lines(done.summaries))
+    return SOME_SET_ASIDE if done.set_aside else DONE
+
+
+def evaluate(
+    predictions: Path,
+    references: Path,
+    out: Path,
+    *,
+    labels: Path | None = None,
+    compute: Compute | None = None,
+    display: Display | None = None,
+) -> Evaluated:
+    """Compare two folders of masks and write metrics and report.
+
+    Parameters
+    ----------
+    predictions, references : Path
+        Folders of NIfTI, NRRD, MHA, PNG, TIFF or BMP masks, also in sub-folders, or two files;
+        see `medseg.pipelines.mask_pairs.find_pairs` for how they are paired.
+    out : Path
+        Becomes a folder with ``index.html``, ``cases/``, ``metrics.csv`` and ``summary.json``,
+        whole or not at all. The report of an earlier evaluation is replaced.
+    labels : Path, optional
+        Label table, see `medseg.pipelines.label_table.read_label_table`; None: every value above
+        0 that occurs is a structure.
+    compute : Compute, optional
+        How many worker processes.
+    display : Display, optional
+        Shows progress.
+
+    Returns
+    -------
+    Evaluated
+        Masks without partner, or that cannot be read or compared, are set aside with the reason.
+
+    Raises
+    ------
+    ConfigError
+        If nothing pairs, or the label table or ``out`` cannot be used; nothing has been written.
+    StageError
+        If no pair can be compared.
+    """
+    table = read_label_table(labels) if labels is not None else None
+    _check_out(out, predictions, references)
+    pairs, aside = find_pairs(predictions, references)
+    _warn(aside)
+    out = out.resolve()
+    work = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    work.mkdir(parents=True)
+    try:
+        context = _context(work, compute or Compute(), display or Display(quiet=True))
+        if table is None:
+            table, pairs = _find_table(context, pairs)
+        items = _items(pairs, scheme=table.scheme, select=dict(table.select))
+        from medseg.reporting.mask_pair import assess_pair
+
+        assessed = context.map_cases(assess_pair, items).done
+        every = (*aside, *context.listed)
+        report, summaries = _write(
+            work / "report", assessed, every, table, _title(predictions, references)
+        )
+        put_folder(work / "report", out)
+    finally:
+        for trace in sorted((work / "stages" / STAGE / "errors").glob("*.txt")):
+            logger.debug("case %s: %s", trace.stem, trace.read_text(encoding="utf-8"))
+        shutil.rmtree(work, ignore_errors=True)
+    moved = ReportFiles(
+        folder=out,
+        metrics=out / report.metrics.name,
+        summary=out / report.summary.name,
+        headline=report.headline,
+    )
+    return Evaluated(report=moved, summaries=summaries, set_aside=every)
+
+
+def summary_lines(summaries: Sequence[StructureSummary]) -> list[str]:
+    """Return a table for the terminal: a line per structure."""
+    from medseg.reporting.words import number
+
+    rows = [("structure", "n", "dice", "nsd", "hd95", "ok/missed/invented/in neither")]
+    for one in summaries:
+        counts = (one.counts[s] for s in ("ok", "missed", "false_alarm", "both_empty"))
+        rows.append(
+            (
+                one.structure,
+                str(one.metrics["dice"].n),
+                number(one.metrics["dice"].mean, 4),
+                number(one.metrics["nsd"].mean, 4),
+                number(one.metrics["hd95_mm"].mean, 2),
+                "/".join(map(str, counts)),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _context(work: Path, compute: Compute, display: Display) -> RunContext:
+    """Return what runs cases side by side, in a folder that is thrown away."""
+    return RunContext(
+        STAGE,
+        work / "work",
+        places=Places(run=work, scratch=work / "scratch"),
+        device="cpu",
+        compute=compute,
+        tracker=NullTracker(),
+        display=display,
+    )
+
+
+def _find_table(
+    context: RunContext, pairs: Sequence[MaskPair]
+) -> tuple[LabelTable, list[MaskPair]]:
+    """Make the label table from the masks, and return the pairs that could be read."""
+    from medseg.reporting.mask_pair import assess_values
+
+    found = context.map_cases(assess_values, _items(pairs)).done
+    table = table_of_values(
+        {value for one in found.values() for value in one.pred},
+        {value for one in found.values() for value in one.reference},
+    )
+    logger.info(
+        "structures: %s",
+        ", ".join(f"{n} ({' or '.join(map(str, v))})" for n, v in table.select.items()),
+    )
+    return table, [pair for pair in pairs if pair.case in found]
+
+
+def _items(pairs: Iterable[MaskPair], **more: Any) -> dict[str, dict[str, Any]]:
+    """Return the arguments of each case's call."""
+    return {
+        pair.case: {
+            "name": pair.case,
+            "pred": pair.pred.resolve(),
+            "reference": pair.reference.resolve(),
+            **more,
+        }
+        for pair in pairs
+    }
+
+
+def _write(
+    folder: Path,
+    assessed: Mapping[str, AssessedCase],
+    set_aside: Sequence[SetAside],
+    table: LabelTable,
+    title: str,
+) -> tuple[ReportFiles, tuple[StructureSummary, ...]]:
+    """Write tables and pages."""
+    import medseg
+    from medseg.reporting.case_report import load_report
+    from medseg.reporting.cohort_page import Cohort
+    from medseg.reporting.render import About, without_paths
+    from medseg.reporting.tables import summaries_by_role
+    from medseg.reporting.words import usual_components
+    from medseg.reporting.write import ReportInput, write_report
+
+    reports = tuple(load_report(one.report) for one in assessed.values())
+    summaries = summaries_by_role(reports)
+    cohort = Cohort(
+        reports=reports,
+        summaries=summaries,
+        usual=usual_components(reports),
+        set_aside=tuple(
+            SetAside(case=row.case, stage=row.stage, reason=without_paths(row.reason))
+            for row in set_aside
+        ),
+        decisions=(),
+        rules=(),
+        history=None,
+    )
+    info = DataInfo(
+        name=STAGE,
+        title=title,
+        modality="unknown",
+        channels=(),
+        origin="unknown",
+        licence="unknown",
+        citation="",
+        digest="",
+    )
+    about = About(model="", version=medseg.__version__, info=info, made=date.today().isoformat())
+    names = ("background", *(label.name for label in table.scheme.labels))
+    inputs = {
+        name: ReportInput(folder=one.folder, identifiers={}) for name, one in assessed.items()
+    }
+    written = write_report(folder, cohort, about, inputs, names)
+    return written, tuple(summaries.get("test", ()))
+
+
+def _title(predictions: Path, references: Path) -> str:
+    """Name what is compared, with the folders above where the names are equal."""
+    pred, label = predictions.resolve(), references.resolve()
+    if pred.name != label.name:
+        return f"{pred.name} against {label.name}"
+    return f"{pred.parent.name}/{pred.name} against {label.parent.name}/{label.name}"
+
+
+def _warn(aside: Sequence[SetAside]) -> None:
+    """Log what has no partner; of a long list the beginning, the report has all."""
+    for row in aside[:SHOWN]:
+        logger.warning("set aside: %s", row.reason)
+    if len(aside) > SHOWN:
+        logger.warning("set aside: and %d more without partner", len(aside) - SHOWN)
+
+
+def _check_out(out: Path, *inputs: Path) -> None:
+    """Refuse an output folder that holds anything but an earlier evaluation."""
+    place = out.resolve()
+    for source in inputs:
+        if place == source.resolve() or place in source.resolve().parents:
+            raise ConfigError(f"-o {out}: holds the masks of {source}; choose another folder")
+    if place.exists() and not place.is_dir():
+        raise ConfigError(f"-o {out}: is a file; choose a folder")
+    strange = (
+        sorted(p.name for p in place.iterdir() if p.name not in OWN_FILES)
+        if (place.is_dir())
+        else []
+    )
+    if strange:
+        raise ConfigError(
+            f"-o {out}: holds other files ({', '.join(strange[:3])}); choose a new folder, or that "
+            "of an earlier evaluation"
+        )
