@@ -82,7 +82,7 @@ def draw(path: Path) -> None:
     figure.savefig(path, dpi=90)
     plt.close(figure)
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(64)
+        small = picture.convert("RGB").quantize(256)
     small.save(path, optimize=True)
 
 

@@ -83,10 +83,15 @@ def _erode(error: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def _stretch(error: Tensor, counts: Tensor) -> Tensor:
-    """Map what counts of each image and channel to [0, 1]; the rest is 0 and stays so."""
+    """Map what counts of each image and channel to [0, 1]; the rest is 0 and stays so.
+
+    The stretch is held constant under differentiation: through it, the worst error of an image
+    would be rewarded for growing, since all others shrink beside it.
+    """
     axes = tuple(range(2, error.ndim))
-    high = error.amax(axes, keepdim=True)
-    low = (error + (1 - counts)).amin(axes, keepdim=True)  # an eroded error is 0.5 at most
+    still = error.detach()
+    high = still.amax(axes, keepdim=True)
+    low = (still + (1 - counts)).amin(axes, keepdim=True)  # an eroded error is 0.5 at most
     wide = high - low > SMALL_RANGE
     scale = 1 / (high - low).where(wide, 1)
     return (error - low.where(wide, 0) * counts) * scale
