@@ -42,7 +42,7 @@ def merge_unannotated(logits: Tensor, annotated: Tensor | None) -> Tensor:
     >>> merge_unannotated(logits, torch.tensor([[True, True, False]])).softmax(1).flatten().tolist()
     [0.6666666865348816, 0.3333333432674408, 0.0]
     """
-    if annotated is None or bool(annotated[:, 1:].all()):
+    if annotated is None:
         return logits
     known = _spread(annotated[:, 1:], logits)
     background, labels = logits[:, :1], logits[:, 1:]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medseg.artefacts import PostprocessRule
 from medseg.labels import IGNORE_INDEX, LabelScheme, Structure
+from medseg.metrics.overlap import Counts, dice
 from medseg.postprocess.components import (
     Mask,
     fill_holes,
@@ -107,9 +108,9 @@ def _choose(structure: str, candidates: Sequence[Sequence[float]]) -> Postproces
     before = statistics.fmean(candidates[0])
     median = statistics.median(candidates[0])
     best, best_mean = 0, before + LEAST_GAIN
-    for i, dice in enumerate(candidates):  # simplest first, so a tie changes nothing
-        if statistics.fmean(dice) > best_mean + 1e-12 and statistics.median(dice) >= median - 1e-12:
-            best, best_mean = i, statistics.fmean(dice)
+    for i, row in enumerate(candidates):  # simplest first, so a tie changes nothing
+        if statistics.fmean(row) > best_mean + 1e-12 and statistics.median(row) >= median - 1e-12:
+            best, best_mean = i, statistics.fmean(row)
     keep_largest, min_volume_ml, fill = CANDIDATES[best]
     return PostprocessRule(
         structure=structure,
@@ -128,7 +129,8 @@ def _structure_dice(
     box = foreground_box(mask)
     truth_voxels = int(np.count_nonzero(truth & counted))
     if box is None:
-        return (_dice(0, 0, truth_voxels),) * len(CANDIDATES)
+        missed = Counts(tp=0, fp=0, fn=truth_voxels)
+        return (dice(missed, both_empty="perfect"),) * len(CANDIDATES)
     labels, sizes = label_components(mask[box])
     fillable, truth, counted = fillable[box], truth[box], counted[box]
     known: dict[tuple[bytes, bool], float] = {}
@@ -142,8 +144,10 @@ def _structure_dice(
             if fill:
                 kept |= fill_holes(kept) & (fillable | mask[box])
             kept &= counted
-            hits = int(np.count_nonzero(kept & truth))
-            known[key] = _dice(hits, int(np.count_nonzero(kept)), truth_voxels)
+            tp = int(np.count_nonzero(kept & truth))
+            wrong = int(np.count_nonzero(kept)) - tp
+            counts = Counts(tp=tp, fp=wrong, fn=truth_voxels - tp)
+            known[key] = dice(counts, both_empty="perfect")
         scores.append(known[key])
     return tuple(scores)
 
@@ -152,9 +156,3 @@ def _fillable(pred: NDArray[np.int16], structure: Structure, scheme: LabelScheme
     """Mark the voxels that filling a hole of a structure may change."""
     free: Mask = np.isin(pred, (0, surrounding(structure, scheme)))
     return free
-
-
-def _dice(hits: int, pred_voxels: int, truth_voxels: int) -> float:
-    """Return Dice from counts; 1 where both masks are empty."""
-    total = pred_voxels + truth_voxels
-    return 2 * hits / total if total else 1.0

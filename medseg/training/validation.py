@@ -16,6 +16,7 @@ from medseg.inference.predictor import decoder, tiles_per_batch
 from medseg.inference.sliding import sliding_window, tile_starts
 from medseg.io.store import open_array
 from medseg.labels import IGNORE_INDEX, LabelScheme
+from medseg.metrics.overlap import dice, overlap_counts
 
 OVERLAP = 0.25
 """Of the tiles; inference takes 0.5, but a validation is repeated many times."""
@@ -64,8 +65,8 @@ def structure_dice(
     Returns
     -------
     list of float
-        ``2 |pred and truth| / (|pred| + |truth|)``; NaN where a structure is not annotated, or
-        both masks are empty.
+        `medseg.metrics.overlap.dice`; NaN where a structure is not annotated, or both masks are
+        empty.
     """
     valid = label != IGNORE_INDEX
     index = decoder(scheme)(logits).cpu().numpy()
@@ -78,9 +79,7 @@ def structure_dice(
             pred = (logits[channel] > 0).cpu().numpy() & valid
         else:
             pred = np.isin(index, structure.indices) & valid
-        truth = np.isin(label, structure.indices)
-        sizes = int(pred.sum()) + int(truth.sum())
-        scores.append(2 * int((pred & truth).sum()) / sizes if sizes else math.nan)
+        scores.append(dice(overlap_counts(pred, np.isin(label, structure.indices))))
     return scores
 
 
