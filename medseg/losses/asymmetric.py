@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import Absent, Reduction
+from medseg.losses.overlap import Absent, Reduction, Shared
 from medseg.losses.tversky import TverskyLoss, tversky_loss
 
 
@@ -94,10 +95,10 @@ class AsymmetricSimilarityLoss(TverskyLoss):
     ----------
     activation, regions
         See `Loss`.
-    beta, smooth
+    beta, smooth : float
         See `asymmetric_similarity_loss`.
-    batch, include_background, absent, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+    **shared
+        See `TverskyLoss`.
     """
 
     term = "asymmetric_similarity"
@@ -108,21 +109,10 @@ class AsymmetricSimilarityLoss(TverskyLoss):
         regions: Sequence[Sequence[int]] = (),
         *,
         beta: float = 1.5,
-        batch: bool = False,
-        include_background: bool = False,
         smooth: float = 1e-5,
-        absent: Absent = "keep",
-        class_weights: Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
         fp_weight, fn_weight = error_prices(beta)
         super().__init__(
-            activation,
-            regions,
-            fp_weight=fp_weight,
-            fn_weight=fn_weight,
-            batch=batch,
-            include_background=include_background,
-            smooth=smooth,
-            absent=absent,
-            class_weights=class_weights,
+            activation, regions, fp_weight=fp_weight, fn_weight=fn_weight, smooth=smooth, **shared
         )

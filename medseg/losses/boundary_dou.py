@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -10,8 +11,9 @@ from torch import Tensor
 from medseg.losses.base import Activation
 from medseg.losses.overlap import (
     Absent,
+    FunctionLoss,
     Reduction,
-    RegionLoss,
+    Shared,
     class_mean,
     counted,
     region_sums,
@@ -98,7 +100,7 @@ def boundary_dou_loss(
     return class_mean(losses, sums, absent=absent, class_weights=class_weights, reduction=reduction)
 
 
-class BoundaryDoULoss(RegionLoss):
+class BoundaryDoULoss(FunctionLoss):
     """`boundary_dou_loss` of the softmax or sigmoid of the logits.
 
     Parameters
@@ -107,44 +109,20 @@ class BoundaryDoULoss(RegionLoss):
         See `Loss`.
     smooth : float
         See `boundary_dou_loss`.
-    batch, include_background, absent, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+    **shared
+        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
+        `medseg.losses.overlap.RegionLoss`.
     """
 
     term = "boundary_dou"
+    function = staticmethod(boundary_dou_loss)
 
     def __init__(
         self,
         activation: Activation,
         regions: Sequence[Sequence[int]] = (),
         *,
-        batch: bool = False,
-        include_background: bool = False,
         smooth: float = 1e-5,
-        absent: Absent = "keep",
-        class_weights: Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            activation,
-            regions,
-            batch=batch,
-            include_background=include_background,
-            absent=absent,
-            class_weights=class_weights,
-        )
-        self.smooth = smooth
-
-    def measure(
-        self, scores: Tensor, kept: slice, truth: Tensor, valid: Tensor, known: Tensor
-    ) -> Tensor:
-        """Return `boundary_dou_loss`."""
-        return boundary_dou_loss(
-            self.probs(scores, kept),
-            truth,
-            valid,
-            known,
-            batch=self.batch,
-            smooth=self.smooth,
-            absent=self.absent,
-            class_weights=self.weights_of(kept),
-        )
+        super().__init__(activation, regions, own={"smooth": smooth}, **shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from medseg.errors import ConfigError
 from medseg.losses.base import Activation, Loss
@@ -98,6 +98,17 @@ def _one(
         raise ConfigError(f"{where} '{name}': {error}") from error
 
 
+def settings_of(kind: Callable[..., Loss]) -> dict[str, Any]:
+    """Return the types of the settings of a loss by name, those it shares with others included."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(kind, eval_str=True).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:  # **shared: Unpack[Shared]
+            found |= get_type_hints(get_args(parameter.annotation)[0])
+        elif name not in GIVEN:
+            found[name] = parameter.annotation
+    return found
+
+
 def check_arguments(kind: Callable[..., Loss], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments as the loss annotates them.
 
@@ -108,8 +119,7 @@ def check_arguments(kind: Callable[..., Loss], arguments: Mapping[str, Any]) -> 
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    parameters = inspect.signature(kind, eval_str=True).parameters
-    known = [name for name in parameters if name not in GIVEN]
+    known = settings_of(kind)
     anything = ConfigDict(arbitrary_types_allowed=True)
     checked: dict[str, Any] = {}
     for key, value in arguments.items():
@@ -119,9 +129,7 @@ def check_arguments(kind: Callable[..., Loss], arguments: Mapping[str, Any]) -> 
                 hint = "that is for the terms of a list: [{name: ..., weight: ...}, ...]"
             raise ConfigError(f"no argument '{key}'; {hint}")
         try:
-            checked[key] = TypeAdapter(parameters[key].annotation, config=anything).validate_python(
-                value
-            )
+            checked[key] = TypeAdapter(known[key], config=anything).validate_python(value)
         except ValidationError as error:
             said = dict.fromkeys(str(one["msg"]) for one in error.errors())
             raise ConfigError(f"{key} is {value!r}: {', or '.join(said)}") from error

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import Absent, Reduction, RegionLoss, class_mean, region_sums
+from medseg.losses.overlap import (
+    Absent,
+    FunctionLoss,
+    Reduction,
+    Shared,
+    class_mean,
+    region_sums,
+)
 
 
 def jaccard_loss(
@@ -62,7 +70,7 @@ def jaccard_loss(
     return class_mean(losses, sums, absent=absent, class_weights=class_weights, reduction=reduction)
 
 
-class JaccardLoss(RegionLoss):
+class JaccardLoss(FunctionLoss):
     """`jaccard_loss` of the softmax or sigmoid of the logits.
 
     Parameters
@@ -71,44 +79,20 @@ class JaccardLoss(RegionLoss):
         See `Loss`.
     smooth : float
         See `jaccard_loss`.
-    batch, include_background, absent, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+    **shared
+        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
+        `medseg.losses.overlap.RegionLoss`.
     """
 
     term = "jaccard"
+    function = staticmethod(jaccard_loss)
 
     def __init__(
         self,
         activation: Activation,
         regions: Sequence[Sequence[int]] = (),
         *,
-        batch: bool = False,
-        include_background: bool = False,
         smooth: float = 1e-5,
-        absent: Absent = "keep",
-        class_weights: Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            activation,
-            regions,
-            batch=batch,
-            include_background=include_background,
-            absent=absent,
-            class_weights=class_weights,
-        )
-        self.smooth = smooth
-
-    def measure(
-        self, scores: Tensor, kept: slice, truth: Tensor, valid: Tensor, known: Tensor
-    ) -> Tensor:
-        """Return `jaccard_loss`."""
-        return jaccard_loss(
-            self.probs(scores, kept),
-            truth,
-            valid,
-            known,
-            batch=self.batch,
-            smooth=self.smooth,
-            absent=self.absent,
-            class_weights=self.weights_of(kept),
-        )
+        super().__init__(activation, regions, own={"smooth": smooth}, **shared)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
 from medseg.losses.base import Activation
 from medseg.losses.overlap import (
     Absent,
+    FunctionLoss,
     Reduction,
-    RegionLoss,
     RegionSums,
+    Shared,
     class_mean,
     counted,
     sum_voxels,
@@ -87,7 +89,7 @@ def _root(value: Tensor) -> Tensor:
     return value.clamp(min=TINY).sqrt()
 
 
-class MCCLoss(RegionLoss):
+class MCCLoss(FunctionLoss):
     """`mcc_loss` of the softmax or sigmoid of the logits.
 
     Parameters
@@ -96,44 +98,20 @@ class MCCLoss(RegionLoss):
         See `Loss`.
     smooth : float
         See `mcc_loss`.
-    batch, include_background, absent, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+    **shared
+        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
+        `medseg.losses.overlap.RegionLoss`.
     """
 
     term = "mcc"
+    function = staticmethod(mcc_loss)
 
     def __init__(
         self,
         activation: Activation,
         regions: Sequence[Sequence[int]] = (),
         *,
-        batch: bool = False,
-        include_background: bool = False,
         smooth: float = 1e-5,
-        absent: Absent = "keep",
-        class_weights: Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            activation,
-            regions,
-            batch=batch,
-            include_background=include_background,
-            absent=absent,
-            class_weights=class_weights,
-        )
-        self.smooth = smooth
-
-    def measure(
-        self, scores: Tensor, kept: slice, truth: Tensor, valid: Tensor, known: Tensor
-    ) -> Tensor:
-        """Return `mcc_loss`."""
-        return mcc_loss(
-            self.probs(scores, kept),
-            truth,
-            valid,
-            known,
-            batch=self.batch,
-            smooth=self.smooth,
-            absent=self.absent,
-            class_weights=self.weights_of(kept),
-        )
+        super().__init__(activation, regions, own={"smooth": smooth}, **shared)

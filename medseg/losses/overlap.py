@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, get_args
 
 import torch
 from torch import Tensor, distributed
@@ -191,6 +191,15 @@ class _AllSum(torch.autograd.Function):
         return total
 
 
+class Shared(TypedDict, total=False):
+    """Settings of every `RegionLoss`; what they mean stands there."""
+
+    batch: bool
+    include_background: bool
+    absent: Absent
+    class_weights: Sequence[float] | None
+
+
 class RegionLoss(Loss):
     """A loss of the probabilities of each channel; a subclass says which, in `measure`.
 
@@ -274,3 +283,45 @@ class RegionLoss(Loss):
         known : bool Tensor of shape (B, C)
         """
         raise NotImplementedError
+
+
+class FunctionLoss(RegionLoss):
+    """A region loss that is one function of the probabilities and its own settings.
+
+    Parameters
+    ----------
+    activation, regions
+        See `Loss`.
+    own : mapping
+        Keyword arguments of `function` beside those of `RegionLoss`.
+    **shared
+        See `RegionLoss`.
+    """
+
+    function: ClassVar[Callable[..., Tensor]]
+
+    def __init__(
+        self,
+        activation: Activation,
+        regions: Sequence[Sequence[int]] = (),
+        *,
+        own: Mapping[str, float],
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(activation, regions, **shared)
+        self.own = dict(own)
+
+    def measure(
+        self, scores: Tensor, kept: slice, truth: Tensor, valid: Tensor, known: Tensor
+    ) -> Tensor:
+        """Return `function` of the channels that count."""
+        return type(self).function(
+            self.probs(scores, kept),
+            truth,
+            valid,
+            known,
+            batch=self.batch,
+            absent=self.absent,
+            class_weights=self.weights_of(kept),
+            **self.own,
+        )

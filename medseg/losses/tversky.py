@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
 from medseg.losses.base import Activation
 from medseg.losses.overlap import (
     Absent,
+    FunctionLoss,
     Reduction,
-    RegionLoss,
+    Shared,
     class_mean,
     region_sums,
     safe_power,
@@ -80,20 +82,22 @@ def tversky_loss(
     return class_mean(losses, sums, absent=absent, class_weights=class_weights, reduction=reduction)
 
 
-class TverskyLoss(RegionLoss):
+class TverskyLoss(FunctionLoss):
     """`tversky_loss` of the softmax or sigmoid of the logits.
 
     Parameters
     ----------
     activation, regions
         See `Loss`.
-    fp_weight, fn_weight, gamma, smooth
+    fp_weight, fn_weight, gamma, smooth : float
         See `tversky_loss`.
-    batch, include_background, absent, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+    **shared
+        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
+        `medseg.losses.overlap.RegionLoss`.
     """
 
     term = "tversky"
+    function = staticmethod(tversky_loss)
 
     def __init__(
         self,
@@ -103,41 +107,14 @@ class TverskyLoss(RegionLoss):
         fp_weight: float = 0.3,
         fn_weight: float = 0.7,
         gamma: float = 1.0,
-        batch: bool = False,
-        include_background: bool = False,
         smooth: float = 1e-5,
-        absent: Absent = "keep",
-        class_weights: Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
         super().__init__(
             activation,
             regions,
-            batch=batch,
-            include_background=include_background,
-            absent=absent,
-            class_weights=class_weights,
-        )
-        self.fp_weight = fp_weight
-        self.fn_weight = fn_weight
-        self.gamma = gamma
-        self.smooth = smooth
-
-    def measure(
-        self, scores: Tensor, kept: slice, truth: Tensor, valid: Tensor, known: Tensor
-    ) -> Tensor:
-        """Return `tversky_loss`."""
-        return tversky_loss(
-            self.probs(scores, kept),
-            truth,
-            valid,
-            known,
-            fp_weight=self.fp_weight,
-            fn_weight=self.fn_weight,
-            gamma=self.gamma,
-            batch=self.batch,
-            smooth=self.smooth,
-            absent=self.absent,
-            class_weights=self.weights_of(kept),
+            own={"fp_weight": fp_weight, "fn_weight": fn_weight, "gamma": gamma, "smooth": smooth},
+            **shared,
         )
 
 
@@ -148,10 +125,10 @@ class FocalTverskyLoss(TverskyLoss):
     ----------
     activation, regions
         See `Loss`.
-    gamma, fp_weight, fn_weight, smooth
+    gamma, fp_weight, fn_weight, smooth : float
         See `tversky_loss`.
-    batch, include_background, absent, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+    **shared
+        See `TverskyLoss`.
     """
 
     term = "focal_tversky"
@@ -164,21 +141,8 @@ class FocalTverskyLoss(TverskyLoss):
         gamma: float = 4 / 3,
         fp_weight: float = 0.3,
         fn_weight: float = 0.7,
-        batch: bool = False,
-        include_background: bool = False,
         smooth: float = 1e-5,
-        absent: Absent = "keep",
-        class_weights: Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            activation,
-            regions,
-            fp_weight=fp_weight,
-            fn_weight=fn_weight,
-            gamma=gamma,
-            batch=batch,
-            include_background=include_background,
-            smooth=smooth,
-            absent=absent,
-            class_weights=class_weights,
-        )
+        prices = {"fp_weight": fp_weight, "fn_weight": fn_weight}
+        super().__init__(activation, regions, gamma=gamma, smooth=smooth, **prices, **shared)

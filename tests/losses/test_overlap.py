@@ -8,6 +8,7 @@ from torch import distributed, multiprocessing
 
 from medseg.errors import ConfigError
 from medseg.losses import LOSSES, build_loss
+from medseg.losses.build import settings_of
 from medseg.losses.dice import dice_loss
 from medseg.losses.overlap import (
     STEEP,
@@ -25,10 +26,8 @@ REGIONS = sorted(
     for name, build in LOSSES.items()
     if inspect.isclass(build) and issubclass(build, RegionLoss)
 )
-BATCHED = [name for name in REGIONS if "batch" in inspect.signature(LOSSES[name]).parameters]
-WITH_BACKGROUND = [
-    name for name in REGIONS if "include_background" in inspect.signature(LOSSES[name]).parameters
-]
+BATCHED = [name for name in REGIONS if "batch" in settings_of(LOSSES[name])]
+WITH_BACKGROUND = [name for name in REGIONS if "include_background" in settings_of(LOSSES[name])]
 
 
 def test_worked_sums():
