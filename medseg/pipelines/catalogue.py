@@ -17,7 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the names of one kind, each with the first line of its docstring."""
+    """Print the names of one kind, each with the first line of its docstring.
+
+    A network comes with its dimensions, parameters and paper instead.
+    """
+    if args.kind == "networks":
+        _print_networks()
+        return 0
     rows = table_of(args.kind)
     width = max(len(name) for name in rows)
     for name, what in rows.items():
@@ -45,6 +51,17 @@ def table_of(kind: str) -> Mapping[str, Any]:
     from medseg.stages import STAGES
 
     return STAGES
+
+
+def _print_networks() -> None:
+    """Print a line per network; no weights are made and MONAI is not imported."""
+    from medseg.networks.describe import describe_all, describe_wrapped
+
+    rows = (*describe_all(), *describe_wrapped())
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        line = f"{row.name:<{width}}  {row.dims_text:<6}  {row.size_text:>9}  {row.paper}"
+        sys.stdout.write(line + "\n")
 
 
 def _metrics() -> Mapping[str, Any]:

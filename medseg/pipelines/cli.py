@@ -16,6 +16,7 @@ COMMANDS = {
     "run": ("medseg.pipelines.run", "run an experiment, or what of it is not done"),
     "predict": ("medseg.pipelines.predict", "segment files with a trained model"),
     "evaluate": ("medseg.pipelines.evaluate", "compare two folders of masks: metrics, report"),
+    "compare": ("medseg.pipelines.compare", "compare runs case by case: paired statistics"),
     "init": ("medseg.pipelines.init", "look at a folder; write a manifest and a config that run"),
     "plan": ("medseg.pipelines.show_plan", "show what every 'auto' becomes, and why"),
     "check": ("medseg.pipelines.check", "read every case and say what is wrong; change nothing"),

@@ -78,6 +78,17 @@ def _unet(topology: Topology, capacity: Capacity) -> Arguments:
     return arguments | {"norm": "batch" if cpu else "instance", "residual": cpu, "thin": cpu}
 
 
+def _levels(topology: Topology, capacity: Capacity) -> Arguments:
+    """Levels, strides and kernels of the topology; a quarter as wide on a CPU."""
+    levels, ndim = len(topology.strides), len(topology.patch_size)
+    cpu = isinstance(capacity, CpuCapacity)
+    return {
+        "widths": tuple(8 * 2**i for i in range(levels)) if cpu else capacity.widths(levels, ndim),
+        "strides": topology.strides,
+        "kernel_sizes": topology.kernels,
+    }
+
+
 def _vnet(topology: Topology, capacity: Capacity) -> Arguments:
     """The paper's widths and 5^3 kernels on a GPU; on a CPU half as wide, with 3^3 kernels."""
     levels = len(topology.strides)
@@ -96,7 +107,19 @@ def _vnet(topology: Topology, capacity: Capacity) -> Arguments:
     }
 
 
-RULES: Mapping[str, Callable[[Topology, Capacity], Arguments]] = {"unet": _unet, "vnet": _vnet}
+def _unetr(topology: Topology, _: Capacity) -> Arguments:
+    """UNETR learns the positions of its 16-voxel patches: images are as large as the patch."""
+    return {"img_size": tuple(max(32, -(-n // 16) * 16) for n in topology.patch_size)}
+
+
+RULES: Mapping[str, Callable[[Topology, Capacity], Arguments]] = {
+    "unet": _unet,
+    "vnet": _vnet,
+    "unetpp": _levels,
+    "attention_unet": _levels,
+    "resenc_unet": _levels,
+    "monai:UNETR": _unetr,
+}
 
 
 def _axes(value: Any, ndim: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from medseg.planning.network import network_arguments, topology_rule
 from medseg.planning.topology import plan_topology
 
 
-@pytest.mark.parametrize("name", ["unet", "vnet"])
+@pytest.mark.parametrize("name", ["unet", "vnet", "unetpp", "attention_unet", "resenc_unet"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize(
     ("patch", "spacing"),
@@ -22,7 +22,8 @@ from medseg.planning.topology import plan_topology
     ],
 )
 def test_planned_networks_can_be_built_and_fit_the_patch(name, device, patch, spacing):
-    topology = plan_topology(patch, spacing, max_levels=5)
+    least = 2 if name == "unetpp" else 1  # nested nodes need a level below them
+    topology = plan_topology(patch, spacing, max_levels=5, min_levels=least)
     arguments = network_arguments(
         name, topology, in_channels=2, num_classes=3, capacity=capacity_of(device)
     )

@@ -1,0 +1,286 @@
+"""Compare the scores of runs on the cases that all of them have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg.errors import ConfigError
+from medseg.metrics.ranking import Better, Table, mean_ranks
+from medseg.metrics.statistics import PairedComparison, bootstrap_interval, compare_together
+from medseg.reporting.score_table import Key, ScoreTable
+
+NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A column of metrics.csv that can be compared."""
+
+    title: str
+    better: Better
+    absolute: bool = False
+    """Compare the size, not the sign: an error of -10 % is as bad as one of 10 %."""
+    digits: int = 3
+
+
+METRICS: dict[str, Metric] = {
+    "dice": Metric(title="Dice", better="higher"),
+    "iou": Metric(title="IoU", better="higher"),
+    "nsd": Metric(title="NSD", better="higher"),
+    "hd95_mm": Metric(title="HD95 (mm)", better="lower", digits=2),
+    "hd95_px": Metric(title="HD95 (px)", better="lower", digits=2),
+    "assd_mm": Metric(title="ASSD (mm)", better="lower", digits=2),
+    "assd_px": Metric(title="ASSD (px)", better="lower", digits=2),
+    "relative_volume_error": Metric(title="Rel. volume error", better="lower", absolute=True),
+}
+"""Columns that are compared, in this order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One metric of one label, one run against the first; differences are ``second - first``."""
+
+    first: str
+    second: str
+    label: str
+    metric: str
+    paired: PairedComparison
+    mean_difference: float
+    """NaN where a difference is infinite: the median then speaks."""
+    mean_low: float
+    mean_high: float
+    wins: int
+    """Cases on which the second run is better."""
+    losses: int
+    ties: int
+    values: Mapping[str, tuple[float, float]]
+    """Case to the values of both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """A case that a run lacks and another has."""
+
+    run: str
+    case: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All that the comparison report says."""
+
+    runs: tuple[str, ...]
+    split: str
+    cases: tuple[str, ...]
+    """Cases that count."""
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    ranks: Mapping[str, float]
+    """Run to mean rank over all cases, labels and metrics; the best first."""
+    metric_ranks: Mapping[str, Mapping[str, float]]
+    """Metric to run to mean rank over its cases and labels."""
+    missing: tuple[Missing, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def tests(self) -> int:
+        """Tests made together, which Holm's correction counts."""
+        return sum(not math.isnan(row.paired.p) for row in self.rows)
+
+
+def compare_tables(tables: Sequence[ScoreTable], split: str) -> Comparison:
+    """Compare every run with the first, and rank them all.
+
+    Parameters
+    ----------
+    tables : sequence of ScoreTable
+        Two or more, with different names; each has ``split``.
+    split : str
+        Which cases.
+
+    Raises
+    ------
+    ConfigError
+        If no case and label is in all of them, or no metric.
+    """
+    scores = {table.name: table.splits[split] for table in tables}
+    shared = [key for key in scores[tables[0].name] if all(key in one for one in scores.values())]
+    if not shared:
+        raise ConfigError(_nothing_shared(scores, split))
+    metrics, warnings = _metrics(tables)
+    labels = tuple(dict.fromkeys(label for label, _ in shared))
+    cells: dict[tuple[str, str], Table] = {}
+    for label in labels:
+        cases = [case for other, case in shared if other == label]
+        tolerances = _tolerances(one[label, case] for one in scores.values() for case in cases)
+        for metric in metrics:
+            if metric == "nsd" and len(tolerances) > 1:
+                shown = ", ".join(f"{t:g}" for t in tolerances)
+                warnings.append(f"{label}: NSD left out, its tolerance differs ({shown})")
+                continue
+            cells[label, metric] = _cell(scores, label, cases, metric)
+    warnings += _warn_of_data(tables, scores, shared)
+    ranked = {
+        metric: [(cell, METRICS[m].better) for (_, m), cell in cells.items() if m == metric]
+        for metric in metrics
+    }
+    return Comparison(
+        runs=tuple(scores),
+        split=split,
+        cases=tuple(dict.fromkeys(case for _, case in shared)),
+        labels=labels,
+        metrics=metrics,
+        rows=_rows(cells, tuple(scores)),
+        ranks=mean_ranks([entry for entries in ranked.values() for entry in entries]),
+        metric_ranks={metric: mean_ranks(entries) for metric, entries in ranked.items() if entries},
+        missing=_missing(scores),
+        warnings=tuple(warnings),
+    )
+
+
+def _rows(cells: Mapping[tuple[str, str], Table], runs: Sequence[str]) -> tuple[Row, ...]:
+    """Test every cell of every run against the first run, all under one correction."""
+    wanted = [(run, label, metric) for run in runs[1:] for label, metric in cells]
+    pairs = {
+        str(i): (cells[label, metric][runs[0]], cells[label, metric][run])
+        for i, (run, label, metric) in enumerate(wanted)
+    }
+    with np.errstate(invalid="ignore"):  # a median halfway between -inf and inf is not defined
+        tested = compare_together(pairs)
+    rows = []
+    for i, (run, label, metric) in enumerate(wanted):
+        first, second = pairs[str(i)]
+        values = {case: (first[case], second[case]) for case in first}
+        rows.append(_row(runs[0], run, label, metric, tested[str(i)], values))
+    return tuple(rows)
+
+
+def _row(
+    first: str,
+    second: str,
+    label: str,
+    metric: str,
+    paired: PairedComparison,
+    values: Mapping[str, tuple[float, float]],
+) -> Row:
+    """Add to a test the mean difference and the count of cases that each run wins."""
+    kept = [pair for pair in values.values() if not any(map(math.isnan, pair))]
+    apart = np.array([0.0 if a == b else b - a for a, b in kept], dtype=np.float64)
+    finite = bool(apart.size) and bool(np.isfinite(apart).all())
+    low, high = bootstrap_interval(apart) if finite else (math.nan, math.nan)
+    up, down = int(np.count_nonzero(apart > 0)), int(np.count_nonzero(apart < 0))
+    wins, losses = (up, down) if METRICS[metric].better == "higher" else (down, up)
+    return Row(
+        first=first,
+        second=second,
+        label=label,
+        metric=metric,
+        paired=paired,
+        mean_difference=float(apart.mean()) if finite else math.nan,
+        mean_low=low,
+        mean_high=high,
+        wins=wins,
+        losses=losses,
+        ties=apart.size - up - down,
+        values=values,
+    )
+
+
+def _metrics(tables: Sequence[ScoreTable]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the metrics that every run has, and a warning for those that some lack."""
+    found, warnings = [], []
+    for metric in METRICS:
+        lacking = [table.name for table in tables if metric not in table.columns]
+        if not lacking:
+            found.append(metric)
+        elif len(lacking) < len(tables):
+            warnings.append(f"{metric} left out: {', '.join(lacking)} has no such column")
+    if not found:
+        raise ConfigError(
+            f"the runs share no metric; each metrics.csv should have one of {', '.join(METRICS)}"
+        )
+    return tuple(found), warnings
+
+
+def _cell(
+    scores: Mapping[str, Mapping[Key, Mapping[str, float]]],
+    label: str,
+    cases: Iterable[str],
+    metric: str,
+) -> Table:
+    """Return run to (case to value) of one label and metric."""
+    size = abs if METRICS[metric].absolute else float
+    return {
+        run: {case: size(rows[label, case][metric]) for case in cases}
+        for run, rows in scores.items()
+    }
+
+
+def _missing(scores: Mapping[str, Mapping[Key, object]]) -> tuple[Missing, ...]:
+    """List per run the cases, with their labels, that another run has."""
+    every = dict.fromkeys(key for rows in scores.values() for key in rows)
+    found: dict[tuple[str, str], list[str]] = {}
+    for run, rows in scores.items():
+        for label, case in every:
+            if (label, case) not in rows:
+                found.setdefault((run, case), []).append(label)
+    return tuple(
+        Missing(run=run, case=case, labels=tuple(labels)) for (run, case), labels in found.items()
+    )
+
+
+def _nothing_shared(scores: Mapping[str, Mapping[Key, object]], split: str) -> str:
+    """Say what the runs have instead of a common case."""
+    parts = []
+    for run, rows in scores.items():
+        names = [f"{case} ({label})" for label, case in rows]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        parts.append(f"{run} has {', '.join(names[:NAMED])}{more}")
+    return (
+        f"no case and label of split {split} is in every run: {'; '.join(parts)}; compare runs "
+        "over the same data and split"
+    )
+
+
+def _tolerances(rows: Iterable[Mapping[str, float]]) -> list[float]:
+    """Return the different tolerances of the NSD; a row may leave its cell empty."""
+    found = {row.get(f"nsd_tolerance_{unit}", math.nan) for row in rows for unit in ("mm", "px")}
+    return sorted(value for value in found if not math.isnan(value))
+
+
+def _warn_of_data(
+    tables: Sequence[ScoreTable],
+    scores: Mapping[str, Mapping[Key, Mapping[str, float]]],
+    shared: Sequence[Key],
+) -> list[str]:
+    """Warn where the runs may not have been judged by the same references."""
+    warnings = []
+    digests = {str(t.data["digest"]) for t in tables if t.data.get("digest")}
+    if len(digests) > 1:
+        warnings.append("the runs report different data (their fingerprints differ)")
+    if len({t.data["origin"] for t in tables if t.data.get("origin")} & {"real", "SYNTHETIC"}) > 1:
+        warnings.append("some runs are of real and some of SYNTHETIC data")
+    for column in ("reference_volume_ml", "reference_volume_px"):
+        other = [
+            key
+            for key in shared
+            if not _equal([rows[key].get(column, math.nan) for rows in scores.values()])
+        ]
+        if other:
+            warnings.append(
+                f"{len(other)} case(s) have another {column} in another run, such as "
+                f"{other[0][1]} ({other[0][0]}): were they scored against the same reference?"
+            )
+    return warnings
+
+
+def _equal(values: Sequence[float]) -> bool:
+    """Tell whether the defined ones of some values are the same, but for rounding."""
+    known = [v for v in values if not math.isnan(v)]
+    return all(math.isclose(v, known[0], rel_tol=1e-6, abs_tol=1e-9) for v in known)

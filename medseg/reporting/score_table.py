@@ -1,0 +1,120 @@
+"""Read a metrics.csv back: the scores of one run, by split, label and case."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import ConfigError
+
+KEYS = ("case", "label", "split")
+TEXT = frozenset({*KEYS, "fold", "status"})
+"""Columns that hold no number."""
+
+Key = tuple[str, str]
+"""Label and case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """What one run scored."""
+
+    name: str
+    columns: tuple[str, ...]
+    """Columns that hold numbers."""
+    splits: Mapping[str, Mapping[Key, Mapping[str, float]]]
+    """Split to (label, case) to column to value; NaN where the cell is empty."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the summary.json beside the table says of the data set; empty without one."""
+
+
+def read_score_table(file: Path, name: str) -> ScoreTable:
+    """Read a metrics.csv, and the description of the data in the summary.json beside it.
+
+    Parameters
+    ----------
+    file : Path
+        CSV with the columns case, label and split, then numbers; ``inf`` is infinite, an empty
+        cell is not defined.
+    name : str
+        What the run is called in messages and reports.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, lacks a column, holds no row, a cell that is no number, or a
+        case twice.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            header = list(reader.fieldnames or [])
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{name}: {file} cannot be read ({error}); write the report anew") from (
+            error
+        )
+    absent = [key for key in KEYS if key not in header]
+    if absent:
+        raise ConfigError(
+            f"{name}: {file} has no column {', '.join(absent)}; it should be a metrics.csv as "
+            "'medseg run' and 'medseg evaluate' write it"
+        )
+    if not rows:
+        raise ConfigError(f"{name}: {file} has no scored case; has the run a case with reference?")
+    columns = tuple(column for column in header if column not in TEXT)
+    splits: dict[str, dict[Key, Mapping[str, float]]] = {}
+    for line, row in rows:
+        place = f"{name}: {file}:{line}"
+        found = splits.setdefault(row["split"], {})
+        key = (row["label"], row["case"])
+        if key in found:
+            raise ConfigError(
+                f"{place}: case {key[1]}, label {key[0]} stands twice in split {row['split']}; "
+                "leave one row"
+            )
+        found[key] = {column: _value(row[column], column, place) for column in columns}
+    return ScoreTable(name=name, columns=columns, splits=splits, data=_data(file))
+
+
+def choose_split(tables: Sequence[ScoreTable], asked: str | None = None) -> str:
+    """Return the split to compare: the one asked for, else test, else validation.
+
+    Raises
+    ------
+    ConfigError
+        If a run has no case of it.
+    """
+    for split in [asked] if asked else ["test", "validation"]:
+        if all(split in table.splits for table in tables):
+            return split
+    have = "; ".join(f"{table.name} has {', '.join(sorted(table.splits))}" for table in tables)
+    wanted = f"split '{asked}'" if asked else "split test or validation"
+    raise ConfigError(f"not every run has cases of {wanted}: {have}; compare runs that share one")
+
+
+def _value(text: str | None, column: str, place: str) -> float:
+    """Read a cell."""
+    if text is None or not text.strip():
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(
+            f"{place}, column {column}: '{text}' is no number; write a number, inf, or nothing"
+        ) from None
+
+
+def _data(file: Path) -> dict[str, Any]:
+    """Return what the report says of its data; a table from another tool has no such file."""
+    with suppress(FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        found = json.loads(file.with_name("summary.json").read_text(encoding="utf-8"))
+        data = found.get("data") if isinstance(found, dict) else None
+        return data if isinstance(data, dict) else {}
+    return {}
