@@ -30,30 +30,6 @@ def test_parameters_equal_nnunets_but_for_lost_biases_and_the_unused_head(ndim, 
     assert nnunet - count(ours) == biases + coarsest_head
 
 
-def load_nnunet(ours: ResEncUNet, theirs: nn.Module) -> None:
-    """Copy all weights; biases before an instance norm change nothing and are left out."""
-
-    def unit(mine: nn.Module, other: nn.Module) -> None:
-        mine[0].weight.data.copy_(other.conv.weight)
-        nn.init.normal_(mine[1].weight, 1.0, 0.1)
-        nn.init.normal_(mine[1].bias, 0.0, 0.1)
-        other.norm.load_state_dict(mine[1].state_dict())
-
-    unit(ours.stem, theirs.encoder.stem.convs[0])
-    for mine, other in zip(ours.encoder, theirs.encoder.stages, strict=True):
-        for a, b in zip(mine, other.blocks, strict=True):
-            unit(a.first, b.conv1)
-            unit(a.second, b.conv2)
-            if isinstance(b.skip, nn.Sequential) and hasattr(b.skip[-1], "conv"):
-                unit(a.shortcut[-1], b.skip[-1])
-    decoder = theirs.decoder
-    for i, stage in enumerate(reversed(decoder.stages)):  # finest first
-        unit(ours.decoder[i][0], stage.convs[0])
-        ours.ups[i].load_state_dict(decoder.transpconvs[-1 - i].state_dict())
-        if i < len(ours.heads):
-            ours.heads[i].load_state_dict(decoder.seg_layers[-1 - i].state_dict())
-
-
 def test_stages_have_1_3_4_6_6_6_blocks_and_one_decoder_convolution():
     with torch.device("meta"):
         network = ResEncUNet(ndim=3, in_channels=1, num_classes=2)
