@@ -102,10 +102,11 @@ def main() -> None:
     started = time.monotonic()
     context = Printing(options.folder / "trial")
     model = Train(budget=options.budget, **fields).run(resampled, patches, plan, context)
-    trained = load_network(model.network, model.weights, plan.slice_axis)
+    (fold,) = model.folds
+    trained = load_network(model.network, fold.weights, plan.slice_axis)
     dice = score(trained, plan, resampled, mirror=False)
-    print(f"{model.steps} steps, {time.monotonic() - started:.0f} s, best at {model.best_step}")
-    print(f"validation {dict(model.validation_dice)}")
+    print(f"{fold.steps} steps, {time.monotonic() - started:.0f} s, best at {fold.best_step}")
+    print(f"validation {dict(fold.validation_dice)}")
     print(f"test {dice}, mean {np.mean(dice):.4f}")
 
 

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medseg.geometry.resample import logits_to_indices, resample_image, resample_label
+from medseg.geometry.logits import logits_to_indices
+from medseg.geometry.resample import resample_image, resample_label
 
 CASES = {
     "CT, 2.5 x 0.8 x 0.8 mm to 1 mm": ((120, 256, 256), (300, 205, 205)),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg.case import Case, Split
+from medseg.geometry.resize import Resize
 from medseg.geometry.volume import Grid
 from medseg.labels import LabelScheme
 
@@ -40,6 +41,17 @@ class SetAside:
     case: str
     stage: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTime:
+    """What one stage took when it ran."""
+
+    stage: str
+    seconds: float
+    device: str
+    peak_memory_mb: float | None
+    """Largest memory of the main process up to its end; None where not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,17 +164,28 @@ class Plan:
     """Spline order for images."""
     crop: bool = True
     """Crop to the bounding box of non-zero voxels first."""
+    resize: Resize | None = None
+    """Size that each photograph is brought to; ``spacing`` is then that of the median one."""
     patch_size: tuple[int, ...]
     batch_size: int
     slice_axis: int | None
     mirror_axes: tuple[int, ...]
     """Spatial axes flipped in augmentation, and at inference where mirroring is on."""
+    batch_dice: bool = False
+    """Whether the default loss takes one Dice over the batch instead of one per patch."""
+    previous_classes: int = 0
+    """Channels behind the image's: the labels that an earlier run predicted (cascade)."""
     network: NetworkSpec
     budget: str
     """Training budget such as ``10min`` or ``50000it``: the config's, or what ``auto`` became."""
     scheme: LabelScheme
     info: DataInfo
     decisions: tuple[Decision, ...]
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of what the network sees."""
+        return len(self.normalization) + self.previous_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,16 +242,22 @@ class PatchIndex:
     locations: tuple[CaseLocations, ...]
     table: Path
     """CSV: patch, case, class, start per axis."""
+    balance: Literal["case", "dataset"] = "case"
+    """Whether a foreground patch's class is drawn within the drawn case, or over all cases."""
+    cat_max_ratio: float = 1.0
+    """Share of its annotated voxels that one class of a patch may have; see
+    `medseg.sampling.redraw`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedModel:
-    """A trained network; written by *train*."""
+class TrainedFold:
+    """One network of a model: it validated on the cases of one fold and saw those of the others."""
 
+    fold: int
     weights: Path
     """safetensors."""
-    network: NetworkSpec
-    fold: int
+    cases: tuple[str, ...]
+    """Ids of the cases it was trained on."""
     steps: int
     best_step: int
     validation_dice: Mapping[str, float]
@@ -236,6 +265,15 @@ class TrainedModel:
     history: Path
     """CSV: one row per validation (step, progress, seconds, lr, losses, dice per structure)."""
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """The trained networks, one per fold; written by *train*."""
+
+    network: NetworkSpec
+    folds: tuple[TrainedFold, ...]
+    """At least one, by number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,16 +295,36 @@ class Predictions:
     cases: tuple[PredictedCase, ...]
 
 
+ALL_FOREGROUND = "*"
+"""Stands for all structures together where a rule names its structure."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PostprocessRule:
-    """What is done to one structure's mask; decided on the validation cases."""
+    """What is done to one structure's mask; decided on out-of-fold predictions."""
 
     structure: str
+    """Name, or `ALL_FOREGROUND` for the union of all structures, which is treated first."""
     keep_largest: bool = False
     min_volume_ml: float = 0.0
     fill_holes: bool = False
     dice_before: float | None = None
     dice_after: float | None = None
+    reason: str = ""
+    """Why it was adopted, or why nothing is done; empty for a rule of the config."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleScores:
+    """Dice of one case under every candidate rule, by structure.
+
+    One value per entry of `medseg.postprocess.candidates.CANDIDATES`.
+    """
+
+    plain: Mapping[str, tuple[float, ...]]
+    """On the network's output."""
+    after_foreground: Mapping[str, tuple[float, ...]]
+    """On the largest piece of all foreground together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +338,8 @@ class SegmentedCase:
     """The prediction on the grid, orientation and size of the input, as the user gets it."""
     pred: Path
     """``.b2nd``: the same on the canonical grid, int16 class indices."""
+    colour: Path | None = None
+    """Of a photograph: PNG in the colours of the label table."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,12 @@ class LabelPart:
 
     ``None``: the file holds the values of the manifest's label table.
     """
+    decoder: str | None = None
+    """How the file codes classes (`medseg.io.decoders`); None: one value per pixel."""
+    item: str | None = None
+    """Which image of a file that annotates several: its file name there."""
+    sidecar: Path | None = None
+    """A second file that the decoder needs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ MedsegError                what, where and how to mend, in one message
 ├── CaseError              one case cannot be used; it is set aside, the run goes on (exit 3)
 ├── FormatError            a file is not what its format promises; becomes a CaseError with its case
 ├── StageError             a stage failed as a whole                               (exit 1)
+├── ExportError            an exported model does not answer as its network does       (exit 1)
 ├── MissingExtraError      an optional dependency is not installed                 (exit 2)
 └── RunBusyError           another process is working in the same run folder       (exit 2)
 """
@@ -72,6 +73,10 @@ class FormatError(MedsegError):
 
 class StageError(MedsegError):
     """A stage failed as a whole."""
+
+
+class ExportError(MedsegError):
+    """An exported model does not answer as the network it was made from; nothing was written."""
 
 
 class MissingExtraError(MedsegError):

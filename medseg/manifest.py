@@ -48,6 +48,8 @@ class Manifest:
     channels: tuple[Channel, ...] = (Channel(name="image"),)
     regions: tuple[Region, ...] = ()
     ignore_value: int | None = None
+    label_map: Mapping[str, str] | None = None
+    """What values, colours or names in annotation files mean; see `LabelScheme.label_map`."""
     splits: Splits = Splits()
     mirror_axes: tuple[int, ...] | None = None
     """Canonical axes (0 left-right, 1 front-back, 2 feet-head) that may be mirrored; None: auto."""
@@ -63,4 +65,9 @@ class Manifest:
     @property
     def scheme(self) -> LabelScheme:
         """The label table as the rest of medseg uses it."""
-        return LabelScheme(labels=self.labels, regions=self.regions, ignore_value=self.ignore_value)
+        return LabelScheme(
+            labels=self.labels,
+            regions=self.regions,
+            ignore_value=self.ignore_value,
+            label_map=self.label_map,
+        )

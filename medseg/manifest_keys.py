@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medseg.config import Document, KeyPath
+from medseg.label_map import map_problems
 from medseg.labels import Label, Region
 from medseg.manifest import Channel, Splits
 from medseg.registry import nearest
@@ -41,6 +42,9 @@ class ManifestFile:
     """Unions of labels that are trained and scored; short form ``{whole: [core, oedema]}``."""
     ignore_value: int | None = None
     """Value in label files that counts nowhere."""
+    label_map: Mapping[str, str] | None = None
+    """Value, colour ``"#rrggbb"`` or name in annotation files to label name, ``background`` or
+    ``ignore``; ``other`` stands for all that is not listed, which is an error without it."""
     splits: Splits = field(default_factory=Splits)
     mirror_axes: tuple[int, ...] | None = None
     """Canonical axes (0 left-right, 1 front-back, 2 feet-head) that may be mirrored."""
@@ -61,6 +65,10 @@ def spelled_out(document: Document) -> Document:
             short = data[key]
             data[key] = [_entry(name, value, inner) for name, value in short.items()]
             places |= {(key, name): (key, i) for i, name in enumerate(short)}
+    if isinstance(data.get("label_map"), dict):  # 11, "#808080" and person are all written as text
+        short = data["label_map"]
+        data["label_map"] = {str(key): name for key, name in short.items()}
+        places |= {("label_map", key): ("label_map", str(key)) for key in short}
     where: dict[KeyPath, str] = {}
     for path, spot in document.where.items():
         where[(*places.get(path[:2], path[:2]), *path[2:])] = spot
@@ -126,6 +134,9 @@ def _label_problems(written: ManifestFile) -> Problems:
     if written.ignore_value in values:
         name = names[values.index(written.ignore_value)]
         yield ("ignore_value",), f"{written.ignore_value} is the value of label '{name}'"
+    if written.label_map is not None:
+        for key, what in map_problems(written.label_map, names, written.ignore_value):
+            yield ("label_map",) if key is None else ("label_map", key), what
 
 
 def _look_problems(written: ManifestFile) -> Problems:

@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,13 +21,22 @@ from medseg.artefacts import (
     NetworkSpec,
     Plan,
     PostprocessRule,
+    TrainedFold,
     TrainedModel,
 )
 from medseg.errors import ConfigError
+from medseg.geometry.resize import Resize
 from medseg.labels import LabelScheme
+from medseg.preprocessing import Recipe
 
 DOCUMENT, WEIGHTS = "model.json", "weights.safetensors"
-FORMAT_VERSION = 1
+PREVIOUS = "previous"
+"""Sub-folder of a cascade: the model whose prediction its network sees as further channels."""
+EXPORT = "export.json"
+"""Stands in a folder that holds graphs in place of weights (`medseg.export`)."""
+
+FORMAT_VERSION = 2
+"""2: ``members`` in place of one ``training``; folders of format 1 are read as one member."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,8 @@ class Preprocessing:
     """Spline order of the image interpolation."""
     coarse_axis: int | None
     """Axis along which the nearest voxel is taken instead."""
+    resize: Resize | None = None
+    """For photographs in place of ``spacing``: the size that each is brought to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +74,9 @@ class Inference:
     overlap: float
     mirror: bool
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    skip_empty: bool = False
+    adaptive: bool = False
+    scales: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +89,13 @@ class InputExample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """How the weights came about."""
+class Member:
+    """One network of the model, and how its weights came about."""
 
+    weights: str
+    """Name of its safetensors file in the folder."""
     fold: int
+    """Fold it did not train on."""
     steps: int
     best_step: int
     seconds: float
@@ -102,8 +119,12 @@ class ModelDocument:
     inference: Inference
     scheme: LabelScheme
     postprocessing: tuple[PostprocessRule, ...]
-    training: Training
+    members: tuple[Member, ...]
+    """Networks of one form, by fold; a prediction is the mean of their logits."""
     input_example: InputExample
+    previous: bool = False
+    """Whether the network also sees what the model in ``previous/`` predicts, one channel a label
+    behind those of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,16 +133,59 @@ class ModelFolder:
 
     folder: Path
     document: ModelDocument
+    previous: ModelFolder | None = None
+    """Of a cascade: the model that predicts first."""
 
     @property
-    def weights(self) -> Path:
-        """The safetensors file."""
-        return self.folder / WEIGHTS
+    def weights(self) -> tuple[Path, ...]:
+        """The safetensors files, one per member."""
+        return tuple(self.folder / member.weights for member in self.document.members)
+
+    @property
+    def is_export(self) -> bool:
+        """Whether the folder holds graphs in place of weights."""
+        return (self.folder / EXPORT).is_file()
 
     @property
     def rules(self) -> tuple[PostprocessRule, ...]:
         """Post-processing, one rule per structure."""
         return self.document.postprocessing
+
+    def with_folds(self, folds: Sequence[int]) -> ModelFolder:
+        """Return the same model with the members of some folds alone.
+
+        Raises
+        ------
+        ConfigError
+            If it has no member of a fold.
+        """
+        known = [member.fold for member in self.document.members]
+        for fold in folds:
+            if fold not in known:
+                raise ConfigError(
+                    f"{self.folder}: this model has no fold {fold}; it has "
+                    f"{', '.join(map(str, known))}"
+                )
+        chosen = tuple(one for one in self.document.members if one.fold in folds)
+        previous = None if self.previous is None else self.previous.with_folds(folds)
+        document = replace(self.document, members=chosen)
+        return replace(self, document=document, previous=previous)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How an image is prepared, for the earlier model too where there is one."""
+        previous = None if self.previous is None else self.previous.recipe
+        return replace(Recipe.of(self.plan), previous=previous)
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The recipe, as an ensemble would give those of its parts."""
+        return (self.recipe,)
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plan, as an ensemble of different plans would give its own."""
+        return (self.plan,)
 
     @property
     def plan(self) -> Plan:
@@ -133,10 +197,12 @@ class ModelFolder:
             coarse_axis=document.preprocessing.coarse_axis,
             order=document.preprocessing.order,
             crop=document.preprocessing.crop,
+            resize=document.preprocessing.resize,
             patch_size=document.tiles.patch_size,
             batch_size=1,
             slice_axis=document.tiles.slice_axis,
             mirror_axes=document.tiles.mirror_axes,
+            previous_classes=len(document.scheme.labels) if document.previous else 0,
             network=document.network,
             budget="",
             scheme=document.scheme,
@@ -152,27 +218,30 @@ def write_model_folder(
     model: TrainedModel,
     rules: Sequence[PostprocessRule],
     inference: Inference,
+    previous: Path | None = None,
 ) -> Path:
-    """Write ``weights.safetensors`` and ``model.json``.
+    """Write ``model.json`` and the weights.
+
+    One network's are ``weights.safetensors``, those of several ``weights-<fold>.safetensors``.
 
     Parameters
     ----------
     folder : Path
-        Made where it does not exist; files of these names in it are replaced.
+        Made where it does not exist; an earlier model in it is replaced.
     plan : Plan
     model : TrainedModel
-        Its weights are copied.
+        Its weights are copied, those of every fold.
     rules : sequence of PostprocessRule
     inference : Inference
         Settings of the infer stage.
+    previous : Path, optional
+        Model folder of the earlier run of a cascade; it is copied.
 
     Returns
     -------
     Path
         ``folder``.
     """
-    from pydantic import TypeAdapter
-
     document = ModelDocument(
         format=FORMAT_VERSION,
         medseg=medseg.__version__,
@@ -184,6 +253,7 @@ def write_model_folder(
             spacing=plan.spacing,
             order=plan.order,
             coarse_axis=plan.coarse_axis,
+            resize=plan.resize,
         ),
         tiles=Tiles(
             patch_size=plan.patch_size, slice_axis=plan.slice_axis, mirror_axes=plan.mirror_axes
@@ -191,26 +261,34 @@ def write_model_folder(
         inference=inference,
         scheme=plan.scheme,
         postprocessing=tuple(rules),
-        training=Training(
-            fold=model.fold,
-            steps=model.steps,
-            best_step=model.best_step,
-            seconds=model.seconds,
-            validation_dice={
-                name: None if math.isnan(dice) else dice
-                for name, dice in model.validation_dice.items()
-            },
-        ),
+        members=tuple(_member(one, alone=len(model.folds) == 1) for one in model.folds),
         input_example=InputExample(
-            shape=(1, len(plan.normalization), *plan.patch_size),
+            shape=(1, plan.in_channels, *plan.patch_size),
             axes=("batch", "channel", *"ijk"[: len(plan.patch_size)]),
         ),
+        previous=previous is not None,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model.weights, folder / WEIGHTS)
-    text = TypeAdapter(ModelDocument).dump_json(document, indent=2).decode()
-    (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
+    for old in folder.glob("weights*.safetensors"):
+        old.unlink()
+    for member, trained in zip(document.members, model.folds, strict=True):
+        shutil.copyfile(trained.weights, folder / member.weights)
+    shutil.rmtree(folder / PREVIOUS, ignore_errors=True)
+    if previous is not None:
+        shutil.copytree(previous, folder / PREVIOUS)
+    write_document(folder, document)
     return folder
+
+
+def write_document(folder: Path, document: ModelDocument) -> Path:
+    """Write ``model.json`` in the present form and return its path."""
+    from pydantic import TypeAdapter
+
+    path = folder / DOCUMENT
+    current = replace(document, format=FORMAT_VERSION)
+    text = TypeAdapter(ModelDocument).dump_json(current, indent=2).decode()
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
 
 
 def read_model_folder(path: Path) -> ModelFolder:
@@ -227,9 +305,36 @@ def read_model_folder(path: Path) -> ModelFolder:
         If there is no model, a file is missing, or ``model.json`` does not describe one.
     """
     folder = _find(path)
-    if not (folder / WEIGHTS).is_file():
-        raise ConfigError(f"{folder}: {WEIGHTS} is missing beside {DOCUMENT}; copy both files")
-    return ModelFolder(folder=folder, document=_read_document(folder / DOCUMENT))
+    document = _read_document(folder / DOCUMENT)
+    previous = read_model_folder(folder / PREVIOUS) if document.previous else None
+    model = ModelFolder(folder=folder, document=document, previous=previous)
+    names = [member.weights for member in model.document.members]
+    if not names or any(Path(name).name != name for name in names):
+        raise ConfigError(
+            f"{folder / DOCUMENT}: members must name at least one file of this folder, not "
+            f"{names}; copy the model again"
+        )
+    missing = [path.name for path in model.weights if not path.is_file()]
+    if missing and not model.is_export:
+        raise ConfigError(
+            f"{folder}: {', '.join(missing)} is missing beside {DOCUMENT}; copy the whole folder"
+        )
+    return model
+
+
+def _member(trained: TrainedFold, *, alone: bool) -> Member:
+    """Describe a network; a model of one fold keeps the plain file name."""
+    return Member(
+        weights=WEIGHTS if alone else f"weights-{trained.fold}.safetensors",
+        fold=trained.fold,
+        steps=trained.steps,
+        best_step=trained.best_step,
+        seconds=trained.seconds,
+        validation_dice={
+            name: None if math.isnan(dice) else dice
+            for name, dice in trained.validation_dice.items()
+        },
+    )
 
 
 def _find(path: Path) -> Path:
@@ -237,6 +342,11 @@ def _find(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / DOCUMENT).is_file():
             return folder
+    if (path / "ensemble.json").is_file():
+        raise ConfigError(
+            f"{path}: is an ensemble of several models, which only 'medseg predict' runs; give one "
+            "of the model folders in it"
+        )
     if not path.exists():
         raise ConfigError(f"{path}: no such folder; give a run folder or a model folder")
     if (path / "run.json").is_file():
@@ -261,10 +371,12 @@ def _read_document(file: Path) -> ModelDocument:
             f"{file}: not readable as JSON ({error}); copy the model again"
         ) from error
     version = data.get("format") if isinstance(data, dict) else None
-    if version != FORMAT_VERSION:
+    if version == 1:
+        data["members"] = [{"weights": WEIGHTS, **data.pop("training", {})}]
+    elif version != FORMAT_VERSION:
         raise ConfigError(
-            f"{file}: format is {version!r}, and medseg {medseg.__version__} reads format "
-            f"{FORMAT_VERSION}; use the medseg version named in the file, or a newer one"
+            f"{file}: format is {version!r}, and medseg {medseg.__version__} reads formats 1 "
+            f"to {FORMAT_VERSION}; use the medseg version named in the file, or a newer one"
         )
     try:
         return TypeAdapter(ModelDocument).validate_python(data)

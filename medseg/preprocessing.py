@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medseg.artefacts import ChannelNormalization, Plan
 from medseg.geometry.crop import content_box, crop
+from medseg.geometry.resize import Resize
 from medseg.geometry.volume import Grid, Volume
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]
@@ -26,6 +27,10 @@ class Recipe:
     coarse_axis: int | None = None
     order: Literal[1, 3] = 3
     crop: bool = True
+    resize: Resize | None = None
+    """Takes the place of ``spacing``: the size that each image is brought to."""
+    previous: Recipe | None = None
+    """Of the model whose prediction becomes further channels; see `medseg.previous`."""
 
     @classmethod
     def of(cls, plan: Plan) -> Recipe:
@@ -36,7 +41,12 @@ class Recipe:
             coarse_axis=plan.coarse_axis,
             order=1 if plan.order == 1 else 3,
             crop=plan.crop,
+            resize=plan.resize,
         )
+
+    def spacing_for(self, grid: Grid) -> tuple[float, ...]:
+        """Return the spacing that an image on a grid is brought to."""
+        return self.resize.spacing(grid.shape, grid.spacing) if self.resize else self.spacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +59,8 @@ class Preprocessed:
     crop_start: tuple[int, ...]
     crop_stop: tuple[int, ...]
     """Box of the canonical volume whose field of view the image covers exactly."""
+    earlier: Preprocessed | None = None
+    """The same volume by ``Recipe.previous``, where there is one."""
 
 
 def preprocess(volume: Volume, recipe: Recipe, box: Box | None = None) -> Preprocessed:
@@ -73,14 +85,15 @@ def preprocess(volume: Volume, recipe: Recipe, box: Box | None = None) -> Prepro
 
     start, stop = crop_box(volume, recipe, box)
     part = crop(volume, start, stop)
-    grid = resampled_grid(part.grid, recipe.spacing)
+    grid = resampled_grid(part.grid, recipe.spacing_for(part.grid))
     image = resample_image(
         normalize(part.data, recipe.normalization),
         grid.shape,
         order=recipe.order,
         coarse_axis=recipe.coarse_axis,
     )
-    return Preprocessed(image=image, grid=grid, crop_start=start, crop_stop=stop)
+    earlier = None if recipe.previous is None else preprocess(volume, recipe.previous, box)
+    return Preprocessed(image=image, grid=grid, crop_start=start, crop_stop=stop, earlier=earlier)
 
 
 def crop_box(volume: Volume, recipe: Recipe, box: Box | None = None) -> Box:

@@ -14,6 +14,10 @@ class NetworkSettings:
     name: str = "unet"
     ndim: Literal["auto", 2, 3] = "auto"
     """2 runs slice by slice on volumes; auto is the dimension of the data."""
+    preset: Literal["auto", "default", "M", "L", "XL"] = "auto"
+    """nnU-Net's preset that patch and batch are planned by: ``M``, ``L`` or ``XL`` (8, 24, 40 GB)
+    for ``resenc_unet``, ``default`` (8 GB) for any other. auto: ``M`` or ``default`` on a GPU, a
+    network for a few cores on a CPU."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the network; what is not given is planned."""
 

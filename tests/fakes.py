@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medseg.artefacts import SetAside
+from medseg.artefacts import SetAside, StageTime
 from medseg.errors import CaseError
 from medseg.stages.context import CaseResults
 
@@ -25,6 +25,7 @@ class LocalContext:
         self.scratch = folder / "scratch"
         self.device = device
         self.earlier_set_aside: tuple[SetAside, ...] = ()
+        self.earlier_stages: tuple[StageTime, ...] = ()
         self.metrics: list[tuple[int, dict[str, float]]] = []
         self.listed: list[SetAside] = []
         self.workdir.mkdir(parents=True, exist_ok=True)
@@ -49,6 +50,21 @@ class LocalContext:
                 aside.append(SetAside(case=case, stage="test", reason=str(error)))
         self.listed += aside
         return CaseResults(done=done, set_aside=tuple(aside))
+
+    def once(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        item: Mapping[str, Any],
+        *,
+        shared: Mapping[str, Any] | None = None,
+    ) -> Any:
+        out = self.workdir / name
+        out.mkdir(exist_ok=True)
+        return function(out=out, **item, **(shared or {}))
+
+    def finished(self, run: Path, stage: str, kind: type[Any]) -> Any:
+        raise NotImplementedError("another run is found by the runner")
 
     @contextmanager
     def progress(self, total: float, unit: str) -> Iterator[SilentProgress]:

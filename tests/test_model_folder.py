@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from safetensors.torch import load_file
 
 from medseg.artefacts import ChannelNormalization, PostprocessRule
 from medseg.errors import ConfigError
@@ -15,6 +16,7 @@ SCHEME = LabelScheme(
     regions=(Region(name="whole", labels=("oedema", "core")),),
     ignore_value=255,
 )
+PLAN = make_plan(spacing=(1.0, 1.0), patch_size=(4, 4))
 RULES = (PostprocessRule(structure="whole", keep_largest=True, dice_before=0.8, dice_after=0.9),)
 
 
@@ -46,7 +48,8 @@ def test_what_was_written_is_read_back(tmp_path):
         assert getattr(read, name) == getattr(plan, name), name
     assert folder.rules == RULES
     assert folder.document.inference == WINDOW
-    assert folder.weights.read_bytes() == (tmp_path / "trained/weights.safetensors").read_bytes()
+    (weights,) = folder.weights
+    assert weights.read_bytes() == (tmp_path / "trained/weights.safetensors").read_bytes()
 
 
 def test_the_document_says_where_the_data_came_from_and_what_goes_in(tmp_path):
@@ -58,7 +61,7 @@ def test_the_document_says_where_the_data_came_from_and_what_goes_in(tmp_path):
         "axes": ["batch", "channel", "i", "j", "k"],
         "dtype": "float32",
     }
-    assert document["training"]["validation_dice"] == {"bright": None}  # NaN is no JSON
+    assert document["members"][0]["validation_dice"] == {"bright": None}  # NaN is no JSON
     assert sorted(p.name for p in path.iterdir()) == ["model.json", "weights.safetensors"]
 
 
@@ -75,6 +78,44 @@ def test_missing_model_says_what_to_do(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ConfigError, match="finish the run"):
         read_model_folder(tmp_path)
+
+
+def test_each_fold_has_its_weights_and_one_can_be_taken_alone(tmp_path):
+    path = make_model_folder(tmp_path, PLAN, thresholds=(0.1, 0.2, 0.3))
+    names = ["model.json", *(f"weights-{fold}.safetensors" for fold in range(3))]
+    assert sorted(p.name for p in path.iterdir()) == names
+    folder = read_model_folder(path)
+    values = [float(load_file(file)["threshold"]) for file in folder.weights]
+    assert values == [pytest.approx(v) for v in (0.1, 0.2, 0.3)]
+    (file,) = folder.with_folds([1]).weights
+    assert file.name == "weights-1.safetensors"
+    with pytest.raises(ConfigError, match="has no fold 3; it has 0, 1, 2"):
+        folder.with_folds([3])
+    make_model_folder(tmp_path, PLAN)  # a model of one fold replaces it whole
+    assert sorted(p.name for p in path.iterdir()) == ["model.json", "weights.safetensors"]
+
+
+def test_a_folder_of_the_first_format_is_read_as_one_member(tmp_path):
+    path = make_model_folder(tmp_path, PLAN)
+    new = read_model_folder(path)
+    document = json.loads((path / "model.json").read_text())
+    (member,) = document.pop("members")
+    del member["weights"]
+    (path / "model.json").write_text(json.dumps({**document, "format": 1, "training": member}))
+    old = read_model_folder(path)
+    assert old.weights == new.weights
+    assert old.document.members == new.document.members
+    assert old.plan == new.plan
+
+
+@pytest.mark.parametrize("members", [[], [{"weights": "../weights.safetensors"}]])
+def test_members_are_files_of_the_folder(tmp_path, members):
+    path = make_model_folder(tmp_path, PLAN)
+    document = json.loads((path / "model.json").read_text())
+    document["members"] = [{**document["members"][0], **one} for one in members]
+    (path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match="must name at least one file of this folder"):
+        read_model_folder(path)
 
 
 def test_missing_weights_are_named(tmp_path):

@@ -8,9 +8,9 @@ it ``reflect`` or ``grid-mirror``). Interpolation is separable, so each axis is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from scipy import ndimage
 
 from medseg.geometry.volume import Grid
 from medseg.labels import IGNORE_INDEX
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Order = Literal[1, 3]
 Weights = NDArray[np.float32]
@@ -33,9 +30,6 @@ NEGLIGIBLE = 1e-9
 
 BAND = 64
 """Rows of a matrix that are multiplied at a time, with only the columns that they touch."""
-
-SLAB_BYTES = 256 * 2**20
-"""Largest float32 slab of interpolated logits that is held at a time."""
 
 
 def resampled_grid(grid: Grid, spacing: Sequence[float]) -> Grid:
@@ -119,6 +113,8 @@ def resample_label(
     int16 ndarray of shape (*shape,)
     """
     _check_shape(label.shape, shape)
+    if label.shape == tuple(shape):
+        return label.copy()
     axes = range(label.ndim)
     weights = [
         axis_weights(n, m, 0 if axis == coarse_axis else 1)
@@ -128,68 +124,26 @@ def resample_label(
     best = np.zeros(tuple(shape), dtype=np.float32)
     shifted = label.astype(np.int32) + 1  # IGNORE_INDEX becomes 0, which is left out
     boxes: Sequence[tuple[slice, ...] | None] = ndimage.find_objects(shifted)
-    for index, box in enumerate(boxes):
-        if box is None:
-            continue
-        reached = tuple(_reach(w, b) for w, b in zip(weights, box, strict=True))
+    found = {index: box for index, box in enumerate(boxes) if box is not None}
+    reached = {
+        index: tuple(_reach(w, b) for w, b in zip(weights, box, strict=True))
+        for index, box in found.items()
+    }
+    if 0 in found:  # background wins where nothing else reaches, so it is not asked there
+        contested = _united([box for index, box in reached.items() if index != 0], label.ndim)
+        reached[0] = contested
+        found[0] = tuple(_reach(w.T, r) for w, r in zip(weights, contested, strict=True))
+    for index, box in found.items():
         mask = (label[box] == index).astype(np.float32)
-        for axis, (w, rows, columns) in enumerate(zip(weights, reached, box, strict=True)):
-            mask = _along(mask, w[rows, columns], axis)
-        better = mask > best[reached] + TIE
-        np.copyto(best[reached], mask, where=better)
-        np.copyto(winner[reached], np.int16(index), where=better)
+        for axis, (w, new, old) in enumerate(zip(weights, reached[index], box, strict=True)):
+            if w.shape[0] != w.shape[1]:  # else it is the identity
+                mask = _along(mask, w[new, old], axis)
+        better = mask > best[reached[index]] + TIE
+        np.copyto(best[reached[index]], mask, where=better)
+        np.copyto(winner[reached[index]], np.int16(index), where=better)
     if (label == IGNORE_INDEX).any():
         winner[_nearest(label, shape) == IGNORE_INDEX] = IGNORE_INDEX
     return winner
-
-
-def logits_to_indices(
-    logits: Tensor,
-    shape: Sequence[int],
-    decode: Callable[[Tensor], Tensor],
-    *,
-    coarse_axis: int | None = None,
-) -> NDArray[np.int16]:
-    """Interpolate logits linearly to another shape and decode them, slab by slab.
-
-    Equal to ``decode(interpolate(logits, mode="trilinear", align_corners=False))``, but only a slab
-    of the first axis exists at full resolution at a time.
-
-    Parameters
-    ----------
-    logits : float Tensor of shape (C, *spatial)
-        On any device, of any floating type; slabs are interpolated in float32.
-    shape : sequence of int
-    decode : callable
-        Maps float32 logits (C, *slab) to int16 class indices (*slab); works voxel by voxel.
-    coarse_axis : int, optional
-        Spatial axis along which the nearest voxel is taken.
-
-    Returns
-    -------
-    int16 ndarray of shape (*shape,)
-    """
-    from torch.nn.functional import interpolate
-
-    _check_shape(tuple(logits.shape[1:]), shape)
-    first, *rest = (int(m) for m in shape)
-    lower, upper, share = _linear_taps(logits.shape[1], first, nearest=coarse_axis == 0)
-    mode = "bilinear" if len(rest) == 2 else "linear"
-    step = max(1, SLAB_BYTES // (4 * logits.shape[0] * int(np.prod(rest))))
-    out = np.empty((first, *rest), dtype=np.int16)
-    for start in range(0, first, step):
-        rows = slice(start, start + step)
-        below = logits[:, lower[rows]].float()
-        above = logits[:, upper[rows]].float()
-        weight = below.new_tensor(share[rows]).reshape(-1, *(1 for _ in rest))
-        slab = below.lerp(above, weight)
-        if coarse_axis is not None and coarse_axis > 0:
-            axis = coarse_axis + 1
-            slab = slab.movedim(axis, 0)[_nearest_taps(slab.shape[axis], shape[coarse_axis])]
-            slab = slab.movedim(0, axis)
-        slab = interpolate(slab, size=rest, mode=mode, align_corners=False)
-        out[rows] = decode(slab).cpu().numpy()
-    return out
 
 
 @lru_cache(maxsize=64)
@@ -249,7 +203,7 @@ def _nearest_taps(old: int, new: int) -> NDArray[np.int64]:
     return np.clip(np.floor(_centres(old, new) + 0.5).astype(np.int64), 0, old - 1)
 
 
-def _linear_taps(
+def linear_taps(
     old: int, new: int, *, nearest: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return the two old voxels around each new one, and the share of the upper one."""
@@ -298,6 +252,17 @@ def _reach(weights: Weights, columns: slice) -> slice:
     """Return the rows that see any of the columns."""
     rows = np.flatnonzero(weights[:, columns].any(axis=1))
     return slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
+
+
+def _united(boxes: Sequence[tuple[slice, ...]], ndim: int) -> tuple[slice, ...]:
+    """Return the smallest box that holds all that are not empty."""
+    full = [box for box in boxes if all(side.stop > side.start for side in box)]
+    if not full:
+        return (slice(0, 0),) * ndim
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*full, strict=True)
+    )
 
 
 def _nearest(label: NDArray[np.int16], shape: Sequence[int]) -> NDArray[np.int16]:

@@ -46,13 +46,15 @@ def load_network(spec: NetworkSpec, weights: Path, slice_axis: int | None = None
     except RuntimeError as error:
         raise ConfigError(
             f"{weights}: these are not the weights of network '{spec.name}' as described beside "
-            f"them ({error}); keep weights.safetensors and model.json of one model together"
+            f"them ({error}); keep the weights and model.json of one model together"
         ) from error
     return network.eval()
 
 
 def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
     """Load a model folder onto a device, with the settings its post-processing was judged with.
+
+    All members predict together, in one pass over the image.
 
     Parameters
     ----------
@@ -66,8 +68,20 @@ def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
     ConfigError
         If the weights do not fit the description, or the device is not there.
     """
-    how = folder.document.inference
     plan = folder.plan
-    settings = WindowSettings(overlap=how.overlap, mirror=how.mirror, precision=how.precision)
-    network = load_network(plan.network, folder.weights, plan.slice_axis)
-    return Predictor(network, plan, settings, choose_device(device))
+    networks = [load_network(plan.network, file, plan.slice_axis) for file in folder.weights]
+    previous = None if folder.previous is None else load_predictor(folder.previous, device)
+    return Predictor(networks, plan, window_settings(folder), choose_device(device), previous)
+
+
+def window_settings(folder: ModelFolder) -> WindowSettings:
+    """Return the settings under which a model's post-processing was judged."""
+    how = folder.document.inference
+    return WindowSettings(
+        overlap=how.overlap,
+        mirror=how.mirror,
+        precision=how.precision,
+        skip_empty=how.skip_empty,
+        adaptive=how.adaptive,
+        scales=how.scales,
+    )

@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import CaseError
+from medseg.io.remedy import SHOWN, counted, remedy_for_names, remedy_for_values
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.registry import nearest
-
-SHOWN = 12
-"""Unknown values that a message lists."""
 
 TABLE_SPAN = 2**20
 """Widest range of values that is mapped through a table; wider ones are searched."""
@@ -31,6 +29,8 @@ class StoredValues:
     path: Path
     data: NDArray[Any]
     """(*spatial,), any number type."""
+    names: Mapping[int, str] | None = None
+    """What each value is called, where the file names its structures; None: values are values."""
 
 
 def classes_of(
@@ -59,17 +59,45 @@ def classes_of(
     """
     data = _whole_numbers(stored)
     present = _present(data)
-    index_of = _selected(stored, scheme, select, present) if select else _table(scheme)
+    if select:
+        index_of = _selected(stored, scheme, select, present)
+        return _map(data, present, [index_of.get(value, 0) for value in present])
+    index_of = _table(stored, scheme, present)
     unknown = [value for value in present if value not in index_of]
-    if unknown and not select:
-        raise CaseError(
+    if unknown and scheme.other is None:
+        raise _unknown(stored, scheme, data, present, unknown)
+    return _map(data, present, [index_of.get(value, scheme.other or 0) for value in present])
+
+
+def _unknown(
+    stored: StoredValues,
+    scheme: LabelScheme,
+    data: NDArray[Any],
+    present: list[int],
+    unknown: list[int],
+) -> CaseError:
+    """Name the values (or names) that mean nothing, how often they occur, and the remedy."""
+    places = _map(data, present, list(range(len(present))))
+    counts = dict(zip(present, np.bincount(places.ravel()).tolist(), strict=True))
+    if stored.names is not None:
+        named = [(stored.names.get(value, str(value)), counts[value]) for value in unknown]
+        return CaseError(
             stored.case,
-            f"{stored.path}: values {_listing(unknown)} are not in the label table "
-            f"({', '.join(f'{label.value} {label.name}' for label in scheme.labels)})",
-            "add them to the manifest's labels, set its ignore value, or name the wanted values "
-            "with 'select' (an empty list selects any non-zero value)",
+            f"{stored.path}: {counted(named)} are neither labels nor in the label map",
+            remedy_for_names([name for name, _ in named], scheme),
         )
-    return _map(data, present, [index_of.get(value, 0) for value in present])
+    table = "label table" if scheme.label_map is None else "label map"
+    rows = [f"{label.value} {label.name}" for label in scheme.labels]
+    if scheme.label_map is not None:
+        rows = [f"{key} {name}" for key, name in scheme.label_map.items()]
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    return CaseError(
+        stored.case,
+        f"{stored.path}: values {_listing(unknown)} are not in the {table} "
+        f"({', '.join(rows[:SHOWN])}{more}); "
+        + counted([(str(value), counts[value]) for value in unknown]),
+        remedy_for_values(present, unknown, scheme),
+    )
 
 
 def values_in(stored: StoredValues) -> list[int]:
@@ -101,12 +129,13 @@ def _whole_numbers(stored: StoredValues) -> NDArray[Any]:
     return data.astype(np.int32)
 
 
-def _table(scheme: LabelScheme) -> dict[int, int]:
-    """Map the table's values, background and the ignore value to class indices."""
-    table = {0: 0} | {label.value: i for i, label in enumerate(scheme.labels, start=1)}
-    if scheme.ignore_value is not None:
-        table[scheme.ignore_value] = IGNORE_INDEX
-    return table
+def _table(stored: StoredValues, scheme: LabelScheme, present: list[int]) -> dict[int, int]:
+    """Map values to class indices by the label map or table; named ones by their names."""
+    if stored.names is None:
+        return scheme.stored_values()
+    meant = scheme.stored_names()
+    named = ((value, stored.names.get(value, str(value))) for value in present)
+    return {value: meant[name] for value, name in named if name in meant}
 
 
 def _selected(

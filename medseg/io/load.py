@@ -20,6 +20,8 @@ from medseg.geometry.orientation import (
 )
 from medseg.geometry.volume import Grid, Volume
 from medseg.io.classes import StoredValues, classes_of
+from medseg.io.contiguous import contiguous
+from medseg.io.decoders import decode
 from medseg.io.dicom import choose_series, read_series
 from medseg.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from medseg.io.picture import picture_files, read_mask, read_mask_stack
@@ -78,7 +80,7 @@ def load_image(case: Case) -> LoadedImage:
     data = channels[0] if len(channels) == 1 else np.concatenate(channels)
     volume = to_closest_ras(Volume(data=data, affine=stored.affine))
     return LoadedImage(
-        volume=Volume(data=np.ascontiguousarray(volume.data), affine=volume.affine),
+        volume=Volume(data=contiguous(volume.data), affine=volume.affine),
         stored=stored.grid,
         orientation=axis_codes(stored.affine) if stored.grid.ndim == 3 else "",
         slice_of_file=slice_of_file,
@@ -112,10 +114,12 @@ def load_label(case: Case, scheme: LabelScheme, image: LoadedImage) -> NDArray[n
         raise CaseError(case.id, "has no annotation", "list a label file, or exclude the case")
     label: NDArray[np.int16] = np.zeros(image.volume.grid.shape, dtype=np.int16)
     for part in case.label:
-        values = _named(case, _read_label, part, image)
-        painted = classes_of(
-            StoredValues(case=case.id, path=part.path, data=values), scheme, part.select
-        )
+        if part.decoder is not None:
+            values, names = _named(case, decode, part, image.stored)
+        else:
+            values, names = _named(case, _read_label, part, image), None
+        stored = StoredValues(case=case.id, path=part.path, data=values, names=names)
+        painted = classes_of(stored, scheme, part.select)
         np.copyto(label, painted, where=painted != 0)
     return label
 
@@ -145,7 +149,7 @@ def _read_label(part: LabelPart, image: LoadedImage) -> NDArray[np.generic]:
             mend,
         )
     try:
-        turned: NDArray[np.generic] = reorient_to(volume, image.volume.grid).data[0]
+        turned: NDArray[np.generic] = contiguous(reorient_to(volume, image.volume.grid).data)[0]
     except GridMismatchError as error:
         raise FormatError(
             f"{part.path}: the label does not lie on the image: {error}", mend

@@ -14,7 +14,7 @@ from medseg.errors import FormatError
 from medseg.geometry.volume import Volume
 from medseg.io.dicom_headers import natural_order
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 
 GREY_MODES = frozenset({"1", "L", "I", "F", "I;16", "I;16B", "I;16L"})
 
@@ -67,10 +67,35 @@ def read_mask(path: Path) -> NDArray[Any]:
         colour = _array(image.convert("RGB"), path)
     if (colour != colour[..., :1]).any():
         raise FormatError(
-            f"{path}: the mask is in colour, class values are expected",
-            "convert colours to class values (one grey PNG per mask)",
+            f"{path}: the mask is in colour, class values are expected; "
+            f"it holds {colours_of(colour)}",
+            'list the colours in the manifest\'s label_map ({"#808080": sky}) and set '
+            "'encoding: rgb' in its options, or convert colours to class values (one grey PNG per "
+            "mask)",
         )
     return colour[..., 0]
+
+
+def read_colours(path: Path) -> NDArray[np.uint8]:
+    """Read a mask's colours, uint8 (rows, cols, 3); a palette is looked up.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged or holds several pages.
+    """
+    with _open(path) as image:
+        colours: NDArray[np.uint8] = _array(image.convert("RGB"), path)
+    return colours
+
+
+def colours_of(colours: NDArray[Any], shown: int = 6) -> str:
+    """List the most frequent colours (rows, cols, 3) with their shares, for a message."""
+    packed = colours.astype(np.int64) @ np.array([65536, 256, 1])
+    values, counts = np.unique(packed, return_counts=True)
+    order = np.argsort(-counts)[:shown]
+    rest = f" and {len(values) - shown} more" if len(values) > shown else ""
+    return ", ".join(f"#{values[i]:06x} ({counts[i] / packed.size:.1%})" for i in order) + rest
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -142,7 +142,7 @@ def _mantissa_bits(array: NDArray[Any], max_error: float) -> int:
     """
     if array.dtype != np.float32 or max_error <= 0 or array.size == 0:
         return MANTISSA_BITS
-    largest = float(np.abs(array).max())
+    largest = max(float(array.max()), -float(array.min()))
     if not np.isfinite(largest):
         return MANTISSA_BITS
     if largest <= max_error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from medseg.losses.base import Loss
+from medseg.losses.edges import EDGE_WEIGHT, edge_loss
+from medseg.losses.presence import PRESENCE_WEIGHT, presence_loss
 
 
 def scale_weights(count: int) -> tuple[float, ...]:
@@ -79,6 +81,8 @@ def supervise(
     label: Tensor,
     *,
     annotated: Tensor | None = None,
+    aux_weights: Sequence[float] | None = None,
+    extras: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss over all scales, and the detached terms of the finest one.
 
@@ -93,12 +97,18 @@ def supervise(
         patch size that is a multiple of the network's divisor.
     label : integer Tensor of shape (B, *spatial)
     annotated : bool Tensor of shape (B, K + 1), optional
+    aux_weights : sequence of float, optional
+        Weight of each of ``aux`` beside that of ``logits``, which is then 1; without it they are
+        `scale_weights`.
+    extras : mapping, optional
+        Of a `Prediction`; ``presence`` adds `presence_loss` with its weight, and its term, so does
+        ``edges`` with `edge_loss`. What begins with ``penalty_`` is a term by itself: its mean.
 
     Returns
     -------
     (scalar Tensor, mapping of term name to detached scalar Tensor)
     """
-    weights = scale_weights(1 + len(aux))
+    weights = scale_weights(1 + len(aux)) if aux_weights is None else (1.0, *aux_weights)
     terms = loss.terms(logits, label, annotated=annotated)
     total = weights[0] * loss.sum_terms(terms)
     for weight, coarse in zip(weights[1:], aux, strict=True):
@@ -106,4 +116,14 @@ def supervise(
         factors = [n / m for n, m in zip(label.shape[1:], small.shape[1:], strict=True)]
         with at_scale(loss, factors):
             total = total + weight * loss(coarse, small, annotated=annotated)
+    if extras and "presence" in extras:
+        terms["presence"] = presence_loss(loss, extras["presence"], label, annotated=annotated)
+        total = total + PRESENCE_WEIGHT * terms["presence"]
+    if extras and "edges" in extras:
+        terms["edges"] = edge_loss(extras["edges"], label)
+        total = total + EDGE_WEIGHT * terms["edges"]
+    for name, value in (extras or {}).items():
+        if name.startswith("penalty_"):
+            terms[name] = value.float().mean()
+            total = total + terms[name]
     return total, {name: term.detach() for name, term in terms.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -22,7 +23,8 @@ class EncoderNetwork(nn.Module):
     ----------
     encoder : Encoder
     head : nn.Module
-        Maps the list of the encoder's maps to logits.
+        Maps the list of the encoder's maps to logits, or to a `Prediction` with what it makes
+        beside them.
     aux : iterable of nn.Module
         Heads of the same kind whose logits stay at their own size; left out in eval mode.
 
@@ -30,20 +32,27 @@ class EncoderNetwork(nn.Module):
     ----------
     divisor : tuple of int
         Each spatial size is padded to a multiple of it.
+    aux_weight : float
+        Weight of the loss of each auxiliary head; 0.4 in most papers.
     """
+
+    aux_weight: ClassVar[float] = 0.4
 
     def __init__(self, encoder: Encoder, head: nn.Module, aux: Iterable[nn.Module] = ()) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.aux = nn.ModuleList(aux)
-        self.divisor = encoder.strides[-1]
+        self.divisor = encoder.divisor
 
     def forward(self, image: Tensor) -> Tensor | Prediction:
         """Map an image (B, in_channels, *spatial) to logits (B, num_classes, *spatial)."""
         padded = pad_to_divisor(image, self.divisor)
         maps = self.encoder(padded)
-        logits = crop_to(resize(self.head(maps), padded.shape[2:]), image.shape[2:])
-        if self.training and len(self.aux):
-            return Prediction(logits, tuple(head(maps) for head in self.aux))
-        return logits
+        made = self.head(maps)
+        own = made if isinstance(made, Prediction) else Prediction(made)
+        logits = crop_to(resize(own.logits, padded.shape[2:]), image.shape[2:])
+        if not self.training or not (own.aux or own.extras or len(self.aux)):
+            return logits
+        aux = (*own.aux, *(head(maps) for head in self.aux))
+        return Prediction(logits, aux, own.extras, (self.aux_weight,) * len(aux))

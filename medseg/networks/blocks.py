@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.errors import ConfigError
+from medseg.networks.channels_last import (
+    BatchNorm2d,
+    BatchNorm3d,
+    Tiles2d,
+    Tiles3d,
+    pooled_conv,
+)
 from medseg.registry import nearest
 
 Norm = Literal["instance", "batch", "group", "none"]
@@ -19,10 +26,9 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     2: nn.ConvTranspose2d,
     3: nn.ConvTranspose3d,
 }
-BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
-    2: nn.BatchNorm2d,
-    3: nn.BatchNorm3d,
-}
+UP_CONV: dict[int, type[Tiles2d] | type[Tiles3d]] = {2: Tiles2d, 3: Tiles3d}
+"""Transposed convolutions whose kernel is their stride."""
+BATCH_NORM: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d, 3: BatchNorm3d}
 INSTANCE_NORM: dict[int, type[nn.InstanceNorm2d] | type[nn.InstanceNorm3d]] = {
     2: nn.InstanceNorm2d,
     3: nn.InstanceNorm3d,
@@ -147,6 +153,26 @@ class ConvUnit(nn.Sequential):
         super().__init__(*layers)
 
 
+class Shortcut(nn.Sequential):
+    """The way around a block: average pooling, then a unit of a 1x1 convolution; or either.
+
+    On a CPU the two are one convolution: autocast would pool in float32, which costs more than all
+    else here.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, *spatial) to (B, out_channels, *spatial / stride)."""
+        if len(self) < 2 or x.device.type != "cpu":
+            out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return out
+        pool: Any = self[0]
+        unit: Any = self[1]
+        y = pooled_conv(x, unit[0], pool.stride)
+        for layer in list(unit)[1:]:
+            y = layer(y)
+        return y
+
+
 class Block(nn.Module):
     """Two convolutions; with ``residual``, the (pooled and projected) input is added [1]_.
 
@@ -191,7 +217,7 @@ class Block(nn.Module):
                         activate=False,
                     )
                 )
-            self.shortcut = nn.Sequential(*shortcut)
+            self.shortcut = Shortcut(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, *spatial) to (B, out_channels, *spatial / stride)."""

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ def main(arguments: Sequence[str]) -> int:
 _FLAGS = re.MULTILINE | re.DOTALL
 
 
+@cache
 def _describe(name: str) -> Description:
     """Build a network in 2-D and 3-D without weights and look at it."""
     counts: dict[int, int] = {}

@@ -90,7 +90,18 @@ class ConvNormAct(nn.Sequential):
 
 
 class Separable(nn.Sequential):
-    """Depthwise convolution, then 1x1; each with normalisation and ReLU [1]_.
+    """Depthwise convolution, then 1x1; each with normalisation and, unless switched off, ReLU [1]_.
+
+    Parameters
+    ----------
+    ndim, channels, out_channels : int
+    kernel : tuple of int
+        Odd, one per axis.
+    norm : str
+    stride, dilation : int or tuple of int
+        Of the depthwise convolution.
+    between, activate : bool
+        ReLU after the depthwise convolution, and after the 1x1.
 
     References
     ----------
@@ -105,7 +116,10 @@ class Separable(nn.Sequential):
         *,
         kernel: tuple[int, ...],
         norm: str,
+        stride: int | tuple[int, ...] = 1,
         dilation: int | tuple[int, ...] = 1,
+        between: bool = True,
+        activate: bool = True,
     ) -> None:
         super().__init__(
             ConvNormAct(
@@ -114,10 +128,14 @@ class Separable(nn.Sequential):
                 channels,
                 kernel=kernel,
                 norm=norm,
+                stride=stride,
                 dilation=dilation,
                 groups=channels,
+                activate=between,
             ),
-            ConvNormAct(ndim, channels, out_channels, kernel=(1,) * ndim, norm=norm),
+            ConvNormAct(
+                ndim, channels, out_channels, kernel=(1,) * ndim, norm=norm, activate=activate
+            ),
         )
 
 
@@ -136,16 +154,24 @@ class Affine(nn.Module):
 
 
 class PooledUnit(nn.Sequential):
-    """Average over ``bins`` regions per axis, a 1x1 convolution, an affine map, ReLU.
+    """Average over ``bins`` regions per axis, a 1x1 convolution, an affine map, an activation.
 
     There is no normalisation: one case pooled to one value has no statistics to normalise by. The
     affine map has the parameters that batch normalisation would have.
     """
 
-    def __init__(self, ndim: int, channels: int, out_channels: int, *, bins: int) -> None:
+    def __init__(
+        self,
+        ndim: int,
+        channels: int,
+        out_channels: int,
+        *,
+        bins: int,
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
         super().__init__(
             ADAPTIVE_POOL[ndim](bins),
             CONV[ndim](channels, out_channels, 1, bias=False),
             Affine(ndim, out_channels),
-            nn.ReLU(inplace=True),
+            activation(),
         )

@@ -46,6 +46,8 @@ class SemanticFPN(EncoderNetwork):
     .. [1] Kirillov et al., Panoptic feature pyramid networks, CVPR 2019, figure 3.
     """
 
+    head: _Head
+
     def __init__(
         self,
         *,
@@ -112,11 +114,18 @@ class _Head(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Return logits at the size of the first stage's map."""
+        return self.merge(self.pyramid(maps))
+
+    def pyramid(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return the feature pyramid, finest first."""
         laterals = [f(x) for f, x in zip(self.laterals, maps[1:], strict=True)]
         for i in reversed(range(len(laterals) - 1)):  # top down, nearest as in the paper
             sizes = laterals[i].shape[2:]
             laterals[i] = laterals[i] + functional.interpolate(laterals[i + 1], sizes)
-        pyramid = [f(x) for f, x in zip(self.smooth, laterals, strict=True)]
+        return [f(x) for f, x in zip(self.smooth, laterals, strict=True)]
+
+    def merge(self, pyramid: list[Tensor]) -> Tensor:
+        """Return the logits of the summed pyramid."""
         sizes = [x.shape[2:] for x in pyramid]
         total = self.rows[0](pyramid[0], sizes[:1])
         for level in range(1, len(pyramid)):

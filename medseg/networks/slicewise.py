@@ -41,7 +41,7 @@ class SliceWise(nn.Module):
         if isinstance(out, Prediction):
             aux = tuple(self._unfold(x, batch) for x in out.aux)
             extras = {name: self._unfold(x, batch) for name, x in out.extras.items()}
-            return Prediction(self._unfold(out.logits, batch), aux, extras)
+            return Prediction(self._unfold(out.logits, batch), aux, extras, out.aux_weights)
         return self._unfold(out, batch)
 
     def _unfold(self, x: Tensor, batch: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medseg.networks.blocks import (
     CONV,
-    TRANSPOSED,
+    UP_CONV,
     Block,
     ConvUnit,
     check_geometry,
@@ -122,7 +122,7 @@ class UNet(nn.Module):
         self.ups, self.decoder = nn.ModuleList(), nn.ModuleList()
         for level in range(levels - 1):  # kept finest first, like the encoder
             step = steps[level + 1]
-            self.ups.append(TRANSPOSED[ndim](widths[level + 1], widths[level], step, step))  # type: ignore[arg-type]
+            self.ups.append(UP_CONV[ndim](widths[level + 1], widths[level], step, step))  # type: ignore[arg-type]
             self.decoder.append(
                 _stage(
                     ndim,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import CONV, TRANSPOSED, make_norm, same_conv
+from medseg.networks.blocks import CONV, UP_CONV, make_norm, same_conv
 from medseg.networks.layers import resize
 from medseg.registry import nearest
 
@@ -42,7 +42,7 @@ def make_up(
         If ``up`` is neither.
     """
     if up == "transposed":
-        return TRANSPOSED[ndim](channels, out_channels, step, step)  # type: ignore[arg-type]
+        return UP_CONV[ndim](channels, out_channels, step, step)  # type: ignore[arg-type]
     if up == "resize":
         return nn.Sequential(CONV[ndim](channels, out_channels, 1), Enlarge(step))
     raise ConfigError(f"network.up: there is no '{up}'; {nearest(up, ('resize', 'transposed'))}")

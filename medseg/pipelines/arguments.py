@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from medseg.pipelines.predict_dicom import add_dicom_arguments
+
+MAPS = ("foreground", "classes", "entropy", "disagreement")
+"""`medseg.inference.maps.MAPS`, which torch need not be imported for."""
+
 
 def add_arguments(command: str, module: ModuleType, parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of a command: the module's own, else those given here."""
@@ -34,19 +39,34 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a model folder")
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, help="a run folder, a model folder, or an export"
+    )
     parser.add_argument(
         "input",
         metavar="INPUT",
+        nargs="+",
         type=Path,
-        help="a file, a folder of files, or a folder of DICOM series",
+        help="files, a folder of files, a folder of DICOM series, or a list (.txt, .csv)",
     )
     parser.add_argument(
         "-o", "--out", metavar="OUT", type=Path, required=True, help="where predictions go"
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]")
+    parser.add_argument(
+        "--folds", nargs="+", type=int, default=(), metavar="N", help="default: all, together"
+    )
+    parser.add_argument(
+        "--maps", nargs="+", default=(), metavar="MAP", choices=MAPS,
+        help=f"also write {', '.join(MAPS)} into OUT/maps",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="predict what is there already")
+    parser.add_argument(
+        "--watch", action="store_true", help="keep predicting what arrives in the folder INPUT"
+    )
+    parser.add_argument("--every", default="5s", metavar="TIME", help="how often --watch looks")
     parser.add_argument("--quiet", action="store_true", help="warnings only")
+    add_dicom_arguments(parser)
 
 
 _HERE: dict[str, Callable[[argparse.ArgumentParser], None]] = {

@@ -17,6 +17,8 @@ from medseg.pipelines.store import Places, put_folder, write_json, write_text
 
 RESULT = "result.json"
 """The case function's return value; its folder is complete when this file is there."""
+BEGUN = "begun"
+"""Empty file that tells by its time when a call that can be resumed was begun."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,8 @@ def run_case(
     aside = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    started = time.monotonic()
     try:
-        result = function(out=aside, **item, **shared)
-        text = places.within(aside).dump(result, result_kind(function))
-        write_json(aside / "case.json", {"case": case, "seconds": time.monotonic() - started})
-        write_text(aside / RESULT, text)
-        put_folder(aside, folder)
+        _call(function, case, item, shared, aside, folder, places)
     except CaseError as error:
         return Outcome(case, str(error))
     except FormatError as error:
@@ -78,6 +75,48 @@ def run_case(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Outcome(case)
+
+
+def resume_case(
+    function: Callable[..., Any],
+    case: str,
+    item: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    folder: Path,
+    places: Places,
+    *,
+    fresh_after: float | None = None,
+) -> None:
+    """Like `run_case`, but in a folder that stays when the call is killed, or raises.
+
+    What was begun before ``fresh_after`` (seconds since the epoch) is thrown away.
+    """
+    aside = folder.with_name(f"{folder.name}.partial")
+    begun = aside / BEGUN
+    if fresh_after is not None and begun.is_file() and begun.stat().st_mtime < fresh_after:
+        shutil.rmtree(aside)
+    aside.mkdir(parents=True, exist_ok=True)
+    if not begun.is_file():
+        begun.touch()
+    _call(function, case, item, shared, aside, folder, places)
+
+
+def _call(
+    function: Callable[..., Any],
+    case: str,
+    item: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    aside: Path,
+    folder: Path,
+    places: Places,
+) -> None:
+    """Call the function in a folder aside, write its result there and rename the folder."""
+    started = time.monotonic()
+    result = function(out=aside, **item, **shared)
+    text = places.within(aside).dump(result, result_kind(function))
+    write_json(aside / "case.json", {"case": case, "seconds": time.monotonic() - started})
+    write_text(aside / RESULT, text)
+    put_folder(aside, folder)
 
 
 def read_case(folder: Path, function: Callable[..., Any], places: Places) -> Any:

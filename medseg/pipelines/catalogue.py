@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-KINDS = ("losses", "networks", "metrics", "readers", "stages")
+KINDS = ("losses", "networks", "metrics", "readers", "stages", "augmentations")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print the names of one kind, each with the first line of its docstring.
 
-    A network comes with its dimensions, parameters and paper instead.
+    A network comes with its dimensions, parameters and paper instead, an augmentation with its
+    probabilities and settings.
     """
     if args.kind == "networks":
         _print_networks()
+        return 0
+    if args.kind == "augmentations":
+        _print_augmentations()
         return 0
     rows = table_of(args.kind)
     width = max(len(name) for name in rows)
@@ -62,6 +66,18 @@ def _print_networks() -> None:
     for row in rows:
         line = f"{row.name:<{width}}  {row.dims_text:<6}  {row.size_text:>9}  {row.paper}"
         sys.stdout.write(line + "\n")
+
+
+def _print_augmentations() -> None:
+    """Print a line per transform: its probability in every preset, and its default settings."""
+    from medseg.transforms.settings import list_presets, load_preset
+
+    presets = {name: load_preset(name) for name in list_presets()}
+    width = max(len(name) for name in presets["default"])
+    for name, settings in presets["default"].items():
+        shares = ", ".join(f"{p} {preset[name]['p']:g}" for p, preset in presets.items())
+        rest = ", ".join(f"{k} {v}" for k, v in settings.items() if k != "p")
+        sys.stdout.write(f"{name:<{width}}  p: {shares}{'; ' if rest else ''}{rest}\n")
 
 
 def _metrics() -> Mapping[str, Any]:

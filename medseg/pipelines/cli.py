@@ -9,18 +9,20 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from medseg.errors import CaseError, FormatError, MedsegError, StageError
+from medseg.errors import CaseError, ExportError, FormatError, MedsegError, StageError
 from medseg.pipelines.arguments import add_arguments
 
 COMMANDS = {
     "run": ("medseg.pipelines.run", "run an experiment, or what of it is not done"),
     "predict": ("medseg.pipelines.predict", "segment files with a trained model"),
+    "export": ("medseg.pipelines.export", "write a model as ONNX, torch.export or MONAI bundle"),
     "evaluate": ("medseg.pipelines.evaluate", "compare two folders of masks: metrics, report"),
+    "best": ("medseg.pipelines.best", "choose the best of several runs, or of their ensembles"),
     "compare": ("medseg.pipelines.compare", "compare runs case by case: paired statistics"),
     "init": ("medseg.pipelines.init", "look at a folder; write a manifest and a config that run"),
     "plan": ("medseg.pipelines.show_plan", "show what every 'auto' becomes, and why"),
     "check": ("medseg.pipelines.check", "read every case and say what is wrong; change nothing"),
-    "list": ("medseg.pipelines.catalogue", "list losses, networks, metrics, readers or stages"),
+    "list": ("medseg.pipelines.catalogue", "list losses, networks, augmentations and other names"),
     "schema": ("medseg.pipelines.schema", "print the JSON Schema of configs"),
 }
 """Sub-command to the module with its ``main``, and what it does."""
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = module.main(args)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from here", INTERRUPTED, args)
-    except (StageError, CaseError, FormatError) as error:
+    except (StageError, CaseError, FormatError, ExportError) as error:
         return _fail(str(error), STAGE_FAILED, args)
     except MedsegError as error:
         return _fail(str(error), WRONG_COMMAND, args)

@@ -11,15 +11,23 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from medseg.artefacts import SetAside
-from medseg.errors import StageError
-from medseg.pipelines.cases import RESULT, Outcome, read_case, result_kind, run_case
+from medseg.artefacts import SetAside, StageTime
+from medseg.errors import ConfigError, StageError
+from medseg.pipelines.cases import RESULT, Outcome, read_case, result_kind, resume_case, run_case
 from medseg.pipelines.keys import case_key
 from medseg.pipelines.progress import Display
+from medseg.pipelines.runfolder import RunFolder
 from medseg.pipelines.store import Places
-from medseg.pipelines.workers import count_workers, run_cluster, run_here, run_processes
+from medseg.pipelines.workers import (
+    count_workers,
+    run_cluster,
+    run_here,
+    run_processes,
+    run_team,
+)
 from medseg.settings import Compute
 from medseg.stages.context import CaseResults, Progress
+from medseg.team import current
 from medseg.tracking import Tracker
 
 R = TypeVar("R")
@@ -48,6 +56,8 @@ class RunContext:
         Shows progress.
     earlier_set_aside : tuple of SetAside
         What the stages before this one set aside.
+    earlier_stages : tuple of StageTime
+        What they took.
     fresh_after : float, optional
         Case results older than this time (seconds since the epoch) are made anew.
     """
@@ -63,12 +73,14 @@ class RunContext:
         tracker: Tracker,
         display: Display,
         earlier_set_aside: tuple[SetAside, ...] = (),
+        earlier_stages: tuple[StageTime, ...] = (),
         fresh_after: float | None = None,
     ) -> None:
         self.stage, self.workdir, self.device = stage, workdir, device
         self.places, self.scratch = places, places.scratch
         self.compute, self.tracker, self.display = compute, tracker, display
         self.earlier_set_aside, self.fresh_after = earlier_set_aside, fresh_after
+        self.earlier_stages = earlier_stages
         self.listed: list[SetAside] = []
 
     def map_cases(
@@ -110,6 +122,37 @@ class RunContext:
             )
         return CaseResults({case: known[case] for case in items if case in known}, aside)
 
+    def once(
+        self,
+        function: Callable[..., R],
+        name: str,
+        item: Mapping[str, Any],
+        *,
+        shared: Mapping[str, Any] | None = None,
+    ) -> R:
+        """Call ``function`` once for all runs; see `medseg.stages.context.Context.once`."""
+        result_kind(function)
+        folder = self._folder(function, name, item)
+        known = self._known(folder, function)
+        if known is not None:
+            logger.info("%s: %s is known", self.stage, name)
+            return known[0]
+        resume_case(
+            function, name, item, shared or {}, folder, self.places, fresh_after=self.fresh_after
+        )
+        result: R = read_case(folder, function, self.places)
+        return result
+
+    def finished(self, run: Path, stage: str, kind: type[R]) -> R:
+        """Load an artefact of another run; see `medseg.stages.context.Context.finished`."""
+        path = run.resolve()
+        other = RunFolder(path.parent, path.name, self.scratch.name)
+        place = other.stage(stage, str(other.record().get("stages", {}).get(stage, {}).get("key")))
+        if not place.is_done():
+            raise ConfigError(f"{run}: no finished stage '{stage}'; finish that run first")
+        result: R = other.places.within(place.final).load(place.text(), kind)
+        return result
+
     def progress(self, total: float, unit: str) -> AbstractContextManager[Progress]:
         """Open a bar with the time left."""
         return self.display.open(self.stage, total, unit)
@@ -147,6 +190,9 @@ class RunContext:
         """Run the calls where the config says, and yield outcomes as they come."""
         if not calls:
             return iter(())
+        team = current()
+        if not parallel and team is not None:
+            return run_team(calls, team, self.device)
         if parallel and self.compute.scheduler:
             return run_cluster(calls, self.compute.scheduler)
         workers = count_workers(self.compute.workers, len(calls), memory) if parallel else 1

@@ -265,7 +265,7 @@ def _write(
         ),
         decisions=(),
         rules=(),
-        history=None,
+        histories={},
     )
     info = DataInfo(
         name=STAGE,

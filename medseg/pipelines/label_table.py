@@ -13,7 +13,7 @@ from medseg.labels import Label, LabelScheme
 from medseg.manifest_keys import ManifestFile, find_problems, spelled_out
 from medseg.yaml_marks import read_marked
 
-KEYS = ("labels", "regions", "ignore_value")
+KEYS = ("labels", "regions", "ignore_value", "label_map")
 FOREGROUND = "foreground"
 
 
@@ -52,7 +52,10 @@ def read_label_table(path: Path) -> LabelTable:
         raise ConfigError("\n".join(lines))
     return LabelTable(
         scheme=LabelScheme(
-            labels=written.labels, regions=written.regions, ignore_value=written.ignore_value
+            labels=written.labels,
+            regions=written.regions,
+            ignore_value=written.ignore_value,
+            label_map=written.label_map,
         ),
         select={label.name: (label.value,) for label in written.labels},
     )

@@ -11,6 +11,18 @@ from medseg.pipelines.progress import Display
 
 
 @contextmanager
+def nothing_logged() -> Iterator[None]:
+    """Keep medseg's log to itself while the context lasts: another process tells the same."""
+    handler, log = logging.NullHandler(), logging.getLogger("medseg")
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+@contextmanager
 def logging_to_stderr(*, quiet: bool, debug: bool) -> Iterator[Display]:
     """Show medseg's log on stderr while the context lasts; yield where progress is shown.
 

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from medseg.artefacts import SetAside
-from medseg.case import Case
-from medseg.errors import CaseError, ConfigError, FormatError
-from medseg.model_folder import ModelFolder, read_model_folder
+from medseg.ensemble_folder import EnsembleFolder, Model, open_model
+from medseg.errors import ConfigError
 from medseg.pipelines.logs import logging_to_stderr
+from medseg.pipelines.predict_case import name_targets, predict_cases
+from medseg.pipelines.predict_dicom import check_series, is_done, wanted_objects
 from medseg.pipelines.predict_inputs import STAGE, find_cases
-from medseg.pipelines.progress import Display, clock
+from medseg.pipelines.progress import Display
 
 if TYPE_CHECKING:
+    from medseg.dicom_out import Wanted
+    from medseg.inference.maps import MapName
+    from medseg.inference.mixture import Mixture
     from medseg.inference.predictor import Predictor
-    from medseg.io.load import LoadedImage
-    from medseg.stages.context import Progress
 
 logger = logging.getLogger(__name__)
 
 DONE, SOME_SET_ASIDE = 0, 3
-PARTIAL = ".partial"
-"""Folder in OUT where a file is written before it is renamed into its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +51,21 @@ def main(args: argparse.Namespace) -> int:
     ------
     ConfigError
         If the model, the input or the device cannot be used; nothing has been written.
+    KeyboardInterrupt
+        How ``--watch`` ends.
     """
     with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
+        if args.watch:
+            _watch(args)
         result = predict(
             args.model,
             args.input,
             args.out,
             device=args.device,
             overwrite=args.overwrite,
+            folds=args.folds,
+            dicom=wanted_objects(args),
+            maps=args.maps,
             display=display,
         )
         logger.info(
@@ -77,11 +82,14 @@ def main(args: argparse.Namespace) -> int:
 
 def predict(
     model: Path,
-    source: Path,
+    source: Path | Sequence[Path],
     out: Path,
     *,
     device: str = "auto",
     overwrite: bool = False,
+    folds: Sequence[int] = (),
+    dicom: Wanted | None = None,
+    maps: Sequence[MapName] = (),
     display: Display | None = None,
 ) -> Predicted:
     """Segment files with a trained model, each on its own grid.
@@ -89,9 +97,9 @@ def predict(
     Parameters
     ----------
     model : Path
-        A run folder or a model folder.
-    source : Path
-        A file, a folder of files, or a folder of DICOM series; see
+        A run folder, a model folder, or what ``medseg export`` made of one.
+    source : Path or sequence of Path
+        Files, folders of files, folders of DICOM series, lists (.txt, .csv); see
         `medseg.pipelines.predict_inputs.find_cases` for names and channels.
     out : Path
         Folder for ``<case>.nii.gz`` (PNG for photographs), made where it does not exist. A file
@@ -100,6 +108,12 @@ def predict(
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     overwrite : bool
         False skips what is there already, so that a stopped run goes on where it was.
+    folds : sequence of int
+        Networks of a cross-validation that predict; none given: all, together.
+    dicom : Wanted, optional
+        DICOM objects (SEG, SR, RTSTRUCT) to write beside each prediction of a DICOM series.
+    maps : sequence of str
+        ``foreground``, ``classes``, ``entropy``, ``disagreement``: written into ``OUT/maps``.
     display : Display, optional
         Shows progress.
 
@@ -113,127 +127,101 @@ def predict(
     ConfigError
         If the model, the input or the device cannot be used; nothing has been written.
     """
-    folder = read_model_folder(model)
+    folder = _open_model(model, folds)
     document = folder.document
-    if document.data.origin == "SYNTHETIC":
-        logger.warning(
-            "this model was trained on SYNTHETIC data (%s); it is not for real patients",
-            document.data.name,
-        )
-    cases, aside = find_cases(source, document.data.channels, len(document.tiles.patch_size))
-    targets = _targets(cases, out, len(document.tiles.patch_size))
-    skipped = [] if overwrite else [path for path in targets.values() if path.is_file()]
+    ndim = len(document.tiles.patch_size)
+    cases, aside = find_cases(source, document.data.channels, ndim)
+    check_maps(maps, folder)
+    if dicom:
+        check_series(cases)
+    targets = name_targets(cases, out, ndim)
+    skipped = [] if overwrite else [p for p in targets.values() if is_done(p, dicom)]
     waiting = [case for case in cases if targets[case.id] not in skipped]
     if skipped:
         logger.info("%d of %d are there already and kept", len(skipped), len(cases))
     if not waiting:
         return Predicted(written=(), skipped=tuple(skipped), set_aside=aside)
-    from medseg.inference.weights import load_predictor
-
-    predictor = load_predictor(folder, device)
-    (out / PARTIAL).mkdir(parents=True, exist_ok=True)
+    predictor = _load(folder, device)
     written, failed = [], []
     with (display or Display(quiet=True)).open("predict", len(waiting), "case") as bar:
-        for case in waiting:
-            tiles = _Share(bar)
-            try:
-                written.append(_predict_case(case, folder, predictor, targets[case.id], tiles.step))
-            except (CaseError, FormatError) as error:
-                failed.append(SetAside(case=case.id, stage=STAGE, reason=str(error)))
-            tiles.finish(case.id)
-    with contextlib.suppress(OSError):  # another process may write there too
-        (out / PARTIAL).rmdir()
+        for outcome in predict_cases(waiting, folder, predictor, targets, bar, dicom, maps):
+            if outcome.error is None:
+                written.append(targets[outcome.item.id])
+            else:
+                reason = str(outcome.error)
+                failed.append(SetAside(case=outcome.item.id, stage=STAGE, reason=reason))
     return Predicted(written=tuple(written), skipped=tuple(skipped), set_aside=(*aside, *failed))
 
 
-def _predict_case(
-    case: Case,
-    folder: ModelFolder,
-    predictor: Predictor,
-    target: Path,
-    advance: Callable[[float], None],
-) -> Path:
-    """Read, prepare, predict, clean and write one case."""
-    from medseg.io.load import load_image
-    from medseg.postprocess.export import write_prediction
-    from medseg.postprocess.rules import apply_rules
-    from medseg.preprocessing import Recipe, preprocess
+def check_maps(maps: Sequence[str], folder: Model) -> None:
+    """Refuse maps that this model cannot give.
 
-    started = time.monotonic()
-    image = load_image(case)
-    check_suits(case, image, folder)
-    ready = preprocess(image.volume, Recipe.of(folder.plan))
-    grid = image.volume.grid
-    indices = predictor.indices(
-        ready.image,
-        case=case.id,
-        crop_start=ready.crop_start,
-        crop_stop=ready.crop_stop,
-        source=grid,
-        advance=advance,
-    )
-    scheme = folder.document.scheme
-    cleaned = apply_rules(indices, grid, scheme, folder.rules)
-    aside = target.parent / PARTIAL / target.name
-    write_prediction(aside, cleaned, grid, image.stored, scheme)
-    aside.replace(target)
-    seconds = clock(time.monotonic() - started)
-    logger.info("case %s: %s voxels in %s -> %s", case.id, grid.shape, seconds, target)
-    return target
-
-
-def check_suits(case: Case, image: LoadedImage, folder: ModelFolder) -> None:
-    """Raise CaseError for an image that the model cannot take."""
-    import numpy as np
-
-    data, document = image.volume.data, folder.document
-    ndim, channels = len(document.tiles.patch_size), document.data.channels
-    place = str(case.image[0].path)
-    if data.ndim - 1 != ndim:
-        raise CaseError(
-            case.id,
-            f"{place}: a {'photograph' if data.ndim == 3 else 'volume'} of shape {data.shape[1:]}",
-            f"the model was trained on {'photographs' if ndim == 2 else 'volumes'} "
-            f"({document.data.name}); predict it with another model",
+    Raises
+    ------
+    ConfigError
+        For an ensemble of different plans, and for a map that would say nothing or has no file.
+    """
+    if maps and isinstance(folder, EnsembleFolder):
+        raise ConfigError(
+            "--maps: an ensemble of different plans has none; ask one of its parts (parts/...)"
         )
-    if len(data) != len(channels):
-        raise CaseError(
-            case.id,
-            f"{place}: {len(data)} channel(s), the model needs {len(channels)}: "
-            f"{', '.join(channels)}",
-            "give one file with all channels, or a folder with <case>_<channel>.nii.gz for each",
+    if isinstance(folder, EnsembleFolder):
+        return
+    document = folder.document
+    if "disagreement" in maps and len(folder.weights) == 1 and not document.inference.mirror:
+        raise ConfigError(
+            "--maps disagreement: one network without mirroring disagrees with nobody; train with "
+            "train.folds=all or infer.mirror=true, or ask for entropy"
         )
-    if data.dtype.kind == "f" and not np.isfinite(data).all():
-        raise CaseError(
-            case.id,
-            f"{place}: {int((~np.isfinite(data)).sum())} voxels are NaN or infinite",
-            "export the image again, or replace them by the value of air",
+    if "classes" in maps and len(document.tiles.patch_size) == 2:
+        raise ConfigError("--maps classes: is written for volumes; ask for foreground or entropy")
+
+
+def _watch(args: argparse.Namespace) -> NoReturn:
+    """Predict what arrives in a folder, until SIGINT or SIGTERM."""
+    from medseg.pipelines.predict_watch import parse_every, watch
+    from medseg.pipelines.signals import interruptible
+
+    every_s = parse_every(args.every)
+    if args.overwrite or len(args.input) != 1:
+        raise ConfigError(
+            "--watch takes one folder, and no --overwrite: what has an output is done"
+        )
+    dicom = wanted_objects(args)
+    folder = _open_model(args.model, args.folds)
+    check_maps(args.maps, folder)
+    predictor = _load(folder, args.device)
+    with interruptible(), Display(quiet=True).open("predict", 0, "case") as bar:
+        watch(
+            folder,
+            predictor,
+            args.input[0],
+            args.out,
+            every_s=every_s,
+            bar=bar,
+            dicom=dicom,
+            maps=args.maps,
         )
 
 
-def _targets(cases: Sequence[Case], out: Path, ndim: int) -> dict[str, Path]:
-    """Name each case's output; refuse to write over an input."""
-    from medseg.postprocess.export import prediction_name
+def _open_model(model: Path, folds: Sequence[int]) -> Model:
+    """Read a model folder and say what must be said of it."""
+    folder = open_model(model)
+    if folds:
+        folder = folder.with_folds(folds)
+    data = folder.document.data
+    if data.origin == "SYNTHETIC":
+        logger.warning(
+            "this model was trained on SYNTHETIC data (%s); it is not for real patients", data.name
+        )
+    return folder
 
-    targets = {case.id: out / prediction_name(case.id, ndim) for case in cases}
-    inputs = {file.path.resolve() for case in cases for file in case.image}
-    for path in targets.values():
-        if path.resolve() in inputs:
-            raise ConfigError(f"{path}: is an input; choose another folder with -o")
-    return targets
 
+def _load(folder: Model, device: str) -> Predictor | Mixture:
+    """Load a model onto a device; of an ensemble every part."""
+    from medseg.export.load import load_predictor
+    from medseg.inference.mixture import Mixture
 
-class _Share:
-    """One case's share of the bar, which moves with its tiles."""
-
-    def __init__(self, bar: Progress) -> None:
-        self.bar, self.done = bar, 0.0
-
-    def step(self, share: float) -> None:
-        """Move on by a share of the tiles."""
-        self.done += share
-        self.bar.advance(share)
-
-    def finish(self, case: str) -> None:
-        """Move to the end of the share, also where the case failed before its last tile."""
-        self.bar.advance(1 - self.done, note=case)
+    if isinstance(folder, EnsembleFolder):
+        return Mixture([load_predictor(part, device) for part in folder.parts])
+    return load_predictor(folder, device)

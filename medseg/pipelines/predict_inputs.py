@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,12 +13,19 @@ from medseg.errors import ConfigError, FormatError
 STAGE = "predict"
 
 
-def find_cases(
-    source: Path, channels: Sequence[str], ndim: int
-) -> tuple[tuple[Case, ...], tuple[SetAside, ...]]:
-    """List the cases of a file or folder, in name order.
+LISTS = (".txt", ".csv")
+"""Suffixes of files that list what to predict."""
 
-    - A file is one case.
+
+def find_cases(
+    sources: Path | Sequence[Path], channels: Sequence[str], ndim: int
+) -> tuple[tuple[Case, ...], tuple[SetAside, ...]]:
+    """List the cases of files, folders and lists, in name order.
+
+    - A file is one case. Several files are grouped as those of a folder are.
+    - A ``.txt`` file lists files and folders, one a line (``#`` begins a comment); a ``.csv`` file
+      has a column ``image``, or one column per channel, and may have a column ``case`` with names.
+      Relative paths start at the list.
     - A folder's volume files (for a model of photographs: its images) are one case each. With
       several channels, one file that holds them all is a case (a 4-D NIfTI, a colour image), and so
       are the files ``<case>_<channel name>`` or ``<case>_0000``, ``<case>_0001``, ... together.
@@ -26,7 +34,7 @@ def find_cases(
 
     Parameters
     ----------
-    source : Path
+    sources : Path or sequence of Path
     channels : sequence of str
         The model's channel names, in order.
     ndim : int
@@ -40,25 +48,91 @@ def find_cases(
     Raises
     ------
     ConfigError
-        If there is nothing to predict, or two cases would have one name.
+        If there is nothing to predict, a list is wrong, or two cases would have one name.
     """
-    if not source.exists():
-        raise ConfigError(f"{source}: no such file or folder to predict")
-    if source.is_file():
-        return (Case(id=stem(source), image=(ImageFile(path=source),)),), ()
-    files = [p for p in sorted(source.iterdir()) if p.is_file() and _is_image(p, ndim)]
-    cases, aside = group_channels(files, channels)
+    named, paths = _unfold(sources, channels)
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file or folder to predict")
+    cases = list(named)
+    aside: list[SetAside] = []
+    files = [path for path in paths if path.is_file()]
+    if len(files) == 1:
+        cases.append(Case(id=stem(files[0]), image=(ImageFile(path=files[0]),)))
+    else:
+        grouped, aside = group_channels(files, channels)
+        cases += grouped
+    for folder in (path for path in paths if path.is_dir()):
+        found, unreadable = _folder_cases(folder, channels, ndim)
+        cases, aside = [*cases, *found], [*aside, *unreadable]
+    _check_names(cases)
+    return tuple(sorted(cases, key=lambda case: case.id)), tuple(aside)
+
+
+def image_files(folder: Path, ndim: int) -> list[Path]:
+    """List the files of a folder that can be cases of a model, by name."""
+    return [p for p in sorted(folder.iterdir()) if p.is_file() and _is_image(p, ndim)]
+
+
+def _folder_cases(
+    folder: Path, channels: Sequence[str], ndim: int
+) -> tuple[list[Case], list[SetAside]]:
+    """List the cases of one folder; refuse one that holds nothing."""
+    cases, aside = group_channels(image_files(folder, ndim), channels)
     if ndim == 3:
-        series, unreadable = _series_cases(source)
-        cases, aside = [*cases, *series], [*aside, *unreadable]
+        for below in [folder, *sorted(p for p in folder.rglob("*") if p.is_dir())]:
+            series, unreadable = series_cases(below, folder)
+            cases, aside = [*cases, *series], [*aside, *unreadable]
     if not cases and not aside:
         kinds = "PNG, JPEG or TIFF image" if ndim == 2 else "NIfTI, NRRD or MHA file, nor a DICOM"
         raise ConfigError(
-            f"{source}: holds no {kinds} to predict; this model was trained on "
+            f"{folder}: holds no {kinds} to predict; this model was trained on "
             f"{'photographs' if ndim == 2 else 'volumes'}"
         )
-    _check_names(cases)
-    return tuple(sorted(cases, key=lambda case: case.id)), tuple(aside)
+    return cases, aside
+
+
+def _unfold(
+    sources: Path | Sequence[Path], channels: Sequence[str]
+) -> tuple[list[Case], list[Path]]:
+    """Read the lists among the sources: cases with names of their own, and all other paths."""
+    cases: list[Case] = []
+    paths: list[Path] = []
+    for source in [sources] if isinstance(sources, Path) else sources:
+        if source.suffix.lower() not in LISTS or not source.is_file():
+            paths.append(source)
+        elif source.suffix.lower() == ".txt":
+            lines = (line.strip() for line in source.read_text(encoding="utf-8").splitlines())
+            paths += [source.parent / line for line in lines if line and not line.startswith("#")]
+        else:
+            cases += _csv_cases(source, channels)
+    if not cases and not paths:
+        raise ConfigError(f"{sources}: lists nothing to predict")
+    return cases, paths
+
+
+def _csv_cases(file: Path, channels: Sequence[str]) -> list[Case]:
+    """Read a table of cases."""
+    cases = []
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.DictReader(stream)
+        header = rows.fieldnames or ()
+        columns = ["image"] if "image" in header else list(channels)
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise ConfigError(
+                f"{file}: no column {', '.join(missing)}; give a column 'image', or one per "
+                f"channel ({', '.join(channels)})"
+            )
+        for number, row in enumerate(rows, start=2):
+            images = [file.parent / row[name] for name in columns if row[name]]
+            absent = [str(path) for path in images if not path.exists()]
+            if len(images) < len(columns) or absent:
+                fault = f"{absent[0]} is not there" if absent else "a path is missing"
+                raise ConfigError(f"{file}: line {number}: {fault}")
+            name = row.get("case") or stem(images[0])
+            cases.append(Case(id=name, image=tuple(ImageFile(path=path) for path in images)))
+    return cases
 
 
 def group_channels(
@@ -128,22 +202,20 @@ def _is_image(path: Path, ndim: int) -> bool:
     return is_volume_file(path) if ndim == 3 else path.suffix.lower() in SUFFIXES
 
 
-def _series_cases(source: Path) -> tuple[list[Case], list[SetAside]]:
-    """Make a case of each DICOM series in a folder or below."""
+def series_cases(folder: Path, source: Path) -> tuple[list[Case], list[SetAside]]:
+    """Make a case of each DICOM series in a folder, named by its place below ``source``."""
     from medseg.io.dicom import list_series
 
-    cases, aside = [], []
-    for folder in [source, *sorted(p for p in source.rglob("*") if p.is_dir())]:
-        name = "_".join(folder.relative_to(source).parts) or folder.resolve().name
-        try:
-            found = list_series(folder)
-        except FormatError as error:
-            aside.append(SetAside(case=name, stage=STAGE, reason=f"case {name}: {error}"))
-            continue
-        for uid in found:
-            own = name if len(found) == 1 else f"{name}_{uid.rpartition('.')[2]}"
-            cases.append(Case(id=own, image=(ImageFile(path=folder, series=uid or None),)))
-    return cases, aside
+    name = "_".join(folder.relative_to(source).parts) or folder.resolve().name
+    try:
+        found = list_series(folder)
+    except FormatError as error:
+        return [], [SetAside(case=name, stage=STAGE, reason=f"case {name}: {error}")]
+    cases = []
+    for uid in found:
+        own = name if len(found) == 1 else f"{name}_{uid.rpartition('.')[2]}"
+        cases.append(Case(id=own, image=(ImageFile(path=folder, series=uid or None),)))
+    return cases, []
 
 
 def _check_names(cases: Sequence[Case]) -> None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from functools import partial
+from typing import TYPE_CHECKING
 
 from medseg.pipelines.arguments import add_config_arguments
-from medseg.pipelines.logs import logging_to_stderr
+from medseg.pipelines.logs import logging_to_stderr, nothing_logged
+from medseg.pipelines.signals import interruptible
+from medseg.team import joined
+
+if TYPE_CHECKING:
+    from medseg.pipelines.build import Experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +40,20 @@ def main(args: argparse.Namespace) -> int:
     MedsegError
         If the config, the manifest or a stage is wrong.
     """
-    from medseg.pipelines.build import load_experiment
+    with joined(os.environ) as team:
+        if team is None or team.leads:
+            return _run(args, 1 if team is None else team.place.world)
+        with nothing_logged(), interruptible():
+            return team.follow()
+
+
+def _run(args: argparse.Namespace, processes: int) -> int:
+    """Run an experiment, as the first of ``processes``."""
     from medseg.pipelines.options import Options
     from medseg.pipelines.runner import Runner
 
     with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
-        experiment = load_experiment(
-            args.config, args.overrides, data_root=args.data_root, runs_dir=args.runs_dir
-        )
+        experiment = _load(args, processes)
         options = Options(
             runs_dir=args.runs_dir,
             device=args.device,
@@ -57,6 +71,17 @@ def main(args: argparse.Namespace) -> int:
     if all(row.state == "done" for row in rows):
         sys.stdout.write("nothing to do: every stage is done\n")
     return 0
+
+
+def _load(args: argparse.Namespace, processes: int) -> Experiment:
+    """Read the config; where a launcher started several processes, they are its devices."""
+    from medseg.pipelines.build import load_experiment
+
+    load = partial(load_experiment, data_root=args.data_root, runs_dir=args.runs_dir)
+    experiment = load(args.config, args.overrides)
+    if processes > 1 and "train" in dict(experiment.stages):
+        experiment = load(args.config, [f"train.devices={processes}", *args.overrides])
+    return experiment
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from medseg.artefacts import SetAside
+from medseg.artefacts import SetAside, StageTime
 from medseg.errors import RunBusyError
 from medseg.pipelines.store import (
     Places,
@@ -57,6 +57,16 @@ class StageFolder:
     def record(self) -> dict[str, Any]:
         """Return what stage.json says: times and the cases set aside."""
         return read_json(self.final / STAGE_RECORD)
+
+    def time(self) -> StageTime:
+        """Return what this stage took when it ran."""
+        record = self.record()
+        return StageTime(
+            stage=self.name,
+            seconds=float(record.get("seconds", 0.0)),
+            device=str(record.get("device", "")),
+            peak_memory_mb=record.get("peak_memory_mb"),
+        )
 
     def set_aside(self) -> tuple[SetAside, ...]:
         """Return the cases that this stage set aside."""

@@ -29,6 +29,7 @@ from medseg.pipelines.options import (
     Outcome,
     select,
 )
+from medseg.pipelines.peak import peak_memory_mb
 from medseg.pipelines.progress import clock
 from medseg.pipelines.records import decisions_of, track, write_config, write_plan
 from medseg.pipelines.runfolder import RunFolder, StageFolder, now
@@ -216,6 +217,7 @@ class Runner:
             tracker=self.tracker,
             display=self.options.display,
             earlier_set_aside=tuple(one for done in self.finished for one in done.set_aside()),
+            earlier_stages=tuple(done.time() for done in self.finished),
             fresh_after=recompute["begun"][node.name] if forced else None,
         )
         seed_everything(self.experiment.seed, node.name)
@@ -228,6 +230,7 @@ class Runner:
             "started": self.record["stages"][node.name]["started"],
             "finished": now(),
             "seconds": round(time.time() - started, 2),
+            "peak_memory_mb": peak_memory_mb(),
             "device": self.device,
             "set_aside": context.listed,
         }

@@ -1,8 +1,11 @@
-"""`medseg plan CONFIG`: what every `auto` became, by which rule, from which data."""
+"""`medseg plan CONFIG`: what every `auto` became, by which rule, from which data; what it takes."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from medseg.pipelines.arguments import add_config_arguments
@@ -15,19 +18,19 @@ PAGE_WIDTH = 160
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``medseg plan``."""
     add_config_arguments(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print decisions and forecast as JSON on stdout"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run up to the stage that plans, and print its decisions.
+    """Run up to the stage that plans, and print its decisions and its forecast.
 
     Raises
     ------
     ConfigError
         If no stage of the pipeline plans.
     """
-    from rich.console import Console
-    from rich.table import Column, Table
-
     from medseg.artefacts import Plan
     from medseg.errors import ConfigError
     from medseg.pipelines.build import load_experiment
@@ -49,13 +52,62 @@ def main(args: argparse.Namespace) -> int:
         )
         outcome = Runner(experiment, options).run()
     if planner.writes in outcome.artefacts:
-        console = Console()
-        key = Column("key", no_wrap=True)
-        table = Table(key, "value", "rule", "data", title=f"plan of {experiment.name}")
-        for one in outcome.artefacts[planner.writes].decisions:
-            table.add_row(one.key, _short(one.value), one.rule, one.data)
-        (console if console.is_terminal else Console(width=PAGE_WIDTH)).print(table)
+        plan = outcome.artefacts[planner.writes]
+        forecast = _read_forecast(outcome.folder, planner.name)
+        if args.json:
+            _print_json(plan, forecast)
+        else:
+            _print_tables(experiment.name, plan, forecast)
     return outcome.exit_code
+
+
+def _read_forecast(folder: Path, stage: str) -> Mapping[str, Any] | None:
+    """Return the forecast that the stage left; None where it measured nothing."""
+    from medseg.stages.plan import FORECAST
+
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    file = folder / "stages" / stage / record["stages"][stage]["key"] / FORECAST
+    if not file.is_file():
+        return None
+    found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _print_json(plan: Any, forecast: Mapping[str, Any] | None) -> None:
+    """Print one JSON object."""
+    from pydantic_core import to_jsonable_python
+    from rich.console import Console
+
+    rows = {
+        one.key: {"value": to_jsonable_python(one.value), "rule": one.rule, "data": one.data}
+        for one in plan.decisions
+    }
+    text = json.dumps({"plan": rows, "forecast": forecast}, indent=2)
+    Console(soft_wrap=True, highlight=False, markup=False).print(text)
+
+
+def _print_tables(name: str, plan: Any, forecast: Mapping[str, Any] | None) -> None:
+    """Print the decisions, then the forecast with its warnings."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from medseg.planning.forecast import Forecast, forecast_rows
+
+    console = Console()
+    console = console if console.is_terminal else Console(width=PAGE_WIDTH)
+    table = Table(Column("key", no_wrap=True), "value", "rule", "data", title=f"plan of {name}")
+    for one in plan.decisions:
+        table.add_row(one.key, _short(one.value), one.rule, one.data)
+    console.print(table)
+    if forecast is None:
+        return
+    told = Forecast(**forecast)
+    table = Table("what", "expected", title="forecast", show_header=False)
+    for what, expected in forecast_rows(told):
+        table.add_row(what, expected)
+    console.print(table)
+    for line in told.warnings:
+        console.print(f"warning: {line}", style="yellow", highlight=False, markup=False)
 
 
 def _short(value: Any) -> str:

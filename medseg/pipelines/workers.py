@@ -16,6 +16,7 @@ import psutil
 
 from medseg.errors import MissingExtraError, StageError
 from medseg.pipelines.cases import Outcome
+from medseg.team import POLL_S, Team, check_gpu, current
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,47 @@ def run_cluster(calls: Mapping[str, Callable[[], Outcome]], scheduler: str) -> I
         stack.enter_context(_client(scheduler))
         stack.enter_context(parallel_config(backend="dask", wait_for_workers_timeout=60))
         yield from _parallel(calls, -1)
+
+
+def run_team(
+    calls: Mapping[str, Callable[[], Outcome]], team: Team, device: str
+) -> Iterator[Outcome]:
+    """Run calls in all processes of a launch, each taking the next one that is free.
+
+    Raises
+    ------
+    StageError
+        If another process failed, as it does where it has no device of its own.
+    """
+    name = f"cases/{team.orders}"
+    team.order(_help_with, dict(calls), name, device)
+    own = _free(calls, team, name)
+    left = dict.fromkeys(calls)
+    while left:
+        team.check()
+        done = [one for case in left if (one := team.hear(f"{name}/{case}")) is not None]
+        done += [one for one in (next(own, None),) if one is not None]
+        for outcome in done:
+            left.pop(outcome.case)
+            yield outcome
+        if not done:
+            time.sleep(POLL_S)
+
+
+def _help_with(calls: Mapping[str, Callable[[], Outcome]], name: str, device: str) -> None:
+    """Run calls beside the first process, and tell it how they ended."""
+    team = current()
+    assert team is not None  # only a team is ordered to help
+    check_gpu(device)
+    for outcome in _free(calls, team, name):
+        team.tell(f"{name}/{outcome.case}", outcome)
+
+
+def _free(calls: Mapping[str, Callable[[], Outcome]], team: Team, name: str) -> Iterator[Outcome]:
+    """Run the calls that no other process has taken, in order."""
+    waiting = list(calls.values())
+    while not team.ended() and (number := team.count(name)) <= len(waiting):
+        yield waiting[number - 1]()
 
 
 def stop_processes() -> None:

@@ -1,48 +1,75 @@
-"""What a device can train on: two fixed rules, one for a GPU and one for a CPU."""
+"""What a device can train on: nnU-Net's presets for a GPU, a fixed budget of voxels for a CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
-from medseg.planning.patch import coverage_cap, unet_activations
+from medseg.errors import ConfigError
+from medseg.planning.patch import coverage_cap, resenc_activations, unet_activations
+from medseg.planning.presets import PRESETS, Preset
 from medseg.planning.topology import Topology
+from medseg.planning.wording import thousands
+
+QUOTED_BATCH = {2: 12, 3: 2}
+"""Batch size for which a preset's reference values are quoted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuCapacity:
-    """nnU-Net's default preset: a plain U-Net in about 8 GB (planning.md P4)."""
+    """One of nnU-Net's presets, its budget scaled to ``memory`` (planning.md P4)."""
 
-    rule: str = "nnU-Net's rules and memory estimate for 8 GB"
+    preset: Preset = PRESETS["default"]
+    memory: float | None = None
+    """GB to plan for; None: what the preset is made for."""
     max_levels: int | None = None
+
+    @property
+    def gigabytes(self) -> float:
+        """GB that are planned for."""
+        return self.preset.memory if self.memory is None else self.memory
+
+    @property
+    def rule(self) -> str:
+        """How the plan calls this rule."""
+        return f"nnU-Net's {self.preset.title} and memory estimate for {self.gigabytes:.4g} GB"
+
+    def scaled(self, factor: float) -> GpuCapacity:
+        """Return the same rule for ``factor`` times the memory."""
+        return replace(self, memory=self.gigabytes * factor)
 
     def widths(self, levels: int, ndim: int) -> tuple[int, ...]:
         """Return the channels of each level: 32, doubled per level, up to 320 (512 in 2-D)."""
         return tuple(min(32 * 2**i, 320 if ndim == 3 else 512) for i in range(levels))
 
-    def _fill(self, topology: Topology, num_classes: int) -> tuple[float, int]:
-        """Return budget over need for one sample, and the batch size it is quoted for."""
-        ndim = len(topology.patch_size)
-        budget, batch = (560e6, 2) if ndim == 3 else (85e6, 12)
-        need = unet_activations(topology, self.widths(len(topology.strides), ndim), num_classes)
-        return budget / need, batch
+    def _budget(self, ndim: int) -> float:
+        """Return the estimate that fills the memory."""
+        return self.preset.reference[ndim] * self.gigabytes / self.preset.memory
+
+    def _need(self, topology: Topology, num_classes: int) -> int:
+        """Return the estimate for one sample."""
+        widths = self.widths(len(topology.strides), len(topology.patch_size))
+        count = resenc_activations if self.preset.residual else unet_activations
+        return count(topology, widths, num_classes)
 
     def too_large(self, topology: Topology, num_classes: int) -> bool:
-        """Tell whether two samples (twelve in 2-D) do not fit."""
-        fill, batch = self._fill(topology, num_classes)
-        return fill * batch < 2
+        """Tell whether a patch does not fit: two samples of a U-Net, or one of a ResEnc."""
+        ndim = len(topology.patch_size)
+        samples = 1.0 if self.preset.residual else 2 / QUOTED_BATCH[ndim]
+        return self._need(topology, num_classes) * samples > self._budget(ndim)
 
     def batch_size(
         self, topology: Topology, num_classes: int, shape: Sequence[int], cases: int
     ) -> int:
-        """Return what fits, no more than 5 % of the training voxels, at least 2.
+        """Return what fits, no more than the preset's share of the training voxels, at least 2.
 
         ``shape`` is the median shape with all its axes, also for a slice-wise network.
         """
-        fill, batch = self._fill(topology, num_classes)
-        cap = coverage_cap(topology.patch_size, shape, cases, 0.05)
-        return max(min(round(fill * batch), cap), 2)
+        ndim = len(topology.patch_size)
+        fill = self._budget(ndim) / self._need(topology, num_classes)
+        cap = coverage_cap(topology.patch_size, shape, cases, self.preset.coverage)
+        return max(min(round(fill * QUOTED_BATCH[ndim]), cap), 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +81,32 @@ class CpuCapacity:
     batch_voxels: int = 800_000
     """Voxels of one batch at most."""
     max_batch: int = 64
-    rule: str = "at most 48^3 voxels a patch and 800 000 a batch, for a few CPU cores"
     max_levels: int | None = 5
 
+    @property
+    def rule(self) -> str:
+        """How the plan calls this rule."""
+        side = round(self.patch_voxels ** (1 / 3))
+        patch = f"{side}^3" if side**3 == self.patch_voxels else thousands(self.patch_voxels)
+        batch = thousands(self.batch_voxels)
+        return f"at most {patch} voxels a patch and {batch} a batch, for a few CPU cores"
+
+    def scaled(self, factor: float) -> CpuCapacity:
+        """Return the same rule for ``factor`` times the voxels, and never for more than usual."""
+        least = min(factor, 1.0)
+        return replace(
+            self,
+            patch_voxels=round(self.patch_voxels * least),
+            batch_voxels=round(self.batch_voxels * least),
+        )
+
     def widths(self, levels: int, ndim: int) -> tuple[int, ...]:  # noqa: ARG002
-        """Return the channels of each level: 12 where convolutions are dear, then 48, 96, 192."""
-        return (12, 48, 96, 192, *(256,) * levels)[:levels]
+        """Return the channels of each level: 8 where convolutions are dear, then 32, 64, 128.
+
+        On hippocampus, with Muon, 12, 48, 96, 192 were no better in the same time, at 3 minutes
+        nor at 10 (``benchmarks/results``).
+        """
+        return (8, 32, 64, 128, *(192,) * levels)[:levels]
 
     def too_large(self, topology: Topology, num_classes: int) -> bool:  # noqa: ARG002
         """Tell whether one patch has more voxels than the budget."""
@@ -79,6 +126,38 @@ class CpuCapacity:
 Capacity = GpuCapacity | CpuCapacity
 
 
-def capacity_of(device: str) -> Capacity:
-    """Return the rule for ``cpu`` or for any accelerator."""
-    return CpuCapacity() if device == "cpu" else GpuCapacity()
+def capacity_of(
+    device: str, network: str = "unet", preset: str = "auto", memory: float | None = None
+) -> Capacity:
+    """Return the rule that says how large patch, batch and network may be.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu`` or an accelerator.
+    network : str
+        Name of the network: ``resenc_unet`` has presets of its own.
+    preset : str
+        ``auto`` is the CPU's rule on a CPU, else ``M`` for ``resenc_unet`` and ``default`` for
+        every other network; a preset that is named holds on a CPU as well.
+    memory : float, optional
+        GB of the device to plan for instead of the preset's.
+
+    Raises
+    ------
+    ConfigError
+        If the preset is not one of the network.
+    """
+    residual = network == "resenc_unet"
+    if preset == "auto":
+        if device == "cpu":
+            return CpuCapacity()
+        preset = "M" if residual else "default"
+    fitting = [name for name, one in PRESETS.items() if one.residual == residual]
+    if preset not in fitting:
+        others = "" if residual else "; M, L and XL are for network.name: resenc_unet"
+        raise ConfigError(
+            f"network.preset: '{preset}' does not fit network '{network}'; "
+            f"use auto or {', '.join(fitting)}{others}"
+        )
+    return GpuCapacity(preset=PRESETS[preset], memory=memory)

@@ -16,7 +16,7 @@ from medseg.geometry.crop import content_box
 from medseg.geometry.volume import Grid
 from medseg.io.digest import voxel_digest
 from medseg.io.load import load_image, load_label
-from medseg.labels import LabelScheme
+from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.planning.intensity import foreground_samples
 from medseg.planning.sources import SourceFile
 
@@ -88,6 +88,7 @@ def examine_case(
     ranges: tuple[tuple[float, float], ...] = ()
     if case.label:
         label = load_label(case, scheme, image)
+        _check_annotation(case, label)
         voxels = count_labels(label, scheme, case.annotated)
         digests.append(voxel_digest(label))
         if not any(voxels.values()):
@@ -107,6 +108,17 @@ def examine_case(
         sample_ranges=ranges,
         warnings=tuple(warnings),
     )
+
+
+def _check_annotation(case: Case, label: NDArray[np.int16]) -> None:
+    """Refuse an annotation that says nothing: every voxel is ignored."""
+    if (label == IGNORE_INDEX).all():
+        raise CaseError(
+            case.id,
+            f"{', '.join(str(part.path) for part in case.label)}: every voxel of the annotation is "
+            "ignored",
+            f"check what label_map and ignore_value of the manifest ignore, {LEAVE_OUT}",
+        )
 
 
 def count_labels(

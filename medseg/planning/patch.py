@@ -91,6 +91,30 @@ def unet_activations(topology: Topology, widths: Sequence[int], num_classes: int
     return total
 
 
+RESENC_BLOCKS = (1, 3, 4)
+"""Blocks of the first stages of a residual encoder; every further one has 6."""
+
+
+def resenc_activations(topology: Topology, widths: Sequence[int], num_classes: int) -> int:
+    """Count the values that the convolutions of a residual-encoder U-Net put out for one patch.
+
+    The stem; per encoder stage two convolutions per block, and one in the shortcut of the first
+    block where channels or size change; per decoder stage one convolution and a transposed one;
+    the last segmentation layer (planning.md, memory estimate E).
+    """
+    size = list(topology.patch_size)
+    total = (widths[0] + num_classes) * prod(size)
+    blocks = (*RESENC_BLOCKS, *(6 for _ in widths))
+    before, last = widths[0], len(topology.strides) - 1
+    for level, (stride, width) in enumerate(zip(topology.strides, widths, strict=True)):
+        size = [n // s for n, s in zip(size, stride, strict=True)]
+        projected = width != before or max(stride) > 1
+        decoded = 0 if level == last else 2
+        total += (2 * blocks[level] + projected + decoded) * width * prod(size)
+        before = width
+    return total
+
+
 def coverage_cap(patch_size: Sequence[int], shape: Sequence[int], cases: int, share: float) -> int:
     """Return the batch size at which one batch covers ``share`` of all training voxels."""
     return round(share * prod(int(n) for n in shape) * cases / prod(patch_size))

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from medseg.artefacts import ChannelNormalization, Dataset, Decision, NetworkSpec, Plan
+from medseg.artefacts import ChannelNormalization, Dataset, Decision, Plan
 from medseg.errors import ConfigError, ManifestError
-from medseg.planning.capacity import capacity_of
+from medseg.geometry.resize import Resize
+from medseg.planning.device_plan import DevicePlan
+from medseg.planning.lowres import patch_share, plan_low_resolution
 from medseg.planning.mirror import plan_mirror_axes
-from medseg.planning.network import network_arguments, topology_rule
 from medseg.planning.normalization import plan_normalization
-from medseg.planning.patch import plan_patch
 from medseg.planning.spacing import coarse_axis, median_shape, target_spacing
-from medseg.planning.topology import Topology
-from medseg.planning.wording import argument_rule, by, drop, insert, normalization_words
-from medseg.settings import NetworkSettings
+from medseg.planning.wishes import SET, Wishes
+from medseg.planning.wording import by, normalization_words
 
-SET = "set in the config"
-Auto = Literal["auto"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the config says of the values that can be planned."""
-
-    spacing: tuple[float, ...] | Auto = "auto"
-    order: int = 3
-    crop: bool = True
-    patch_size: tuple[int, ...] | Auto = "auto"
-    batch_size: int | Auto = "auto"
-    budget: str = "auto"
-    network: NetworkSettings = field(default_factory=NetworkSettings)
+__all__ = ["SET", "Planner", "Wishes", "make_plan"]
 
 
 @dataclass
@@ -44,11 +28,19 @@ class Planner:
     dataset: Dataset
     wishes: Wishes
     device: str
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         self.fingerprint = self.dataset.fingerprint
-        self.decisions: list[Decision] = []
+        self.decisions: dict[str, Decision] = {}
         self.ndim = len(self.fingerprint.spacings[0])
+        self.device_plan = DevicePlan(
+            dataset=self.dataset,
+            wishes=self.wishes,
+            device=self.device,
+            scale=self.scale,
+            decide=self.decide,
+        )
 
     def plan(self) -> Plan:
         """Return the plan.
@@ -60,29 +52,34 @@ class Planner:
         """
         normalization = self._normalization()
         spacing = self._spacing()
-        shape = median_shape(self.fingerprint.spacings, self.fingerprint.shapes, spacing)
+        shape = self._median_shape(spacing)
         slice_axis = self._slice_axis(spacing)
-        topology, arguments = self._network(spacing, shape, slice_axis)
+        spacing, shape, batch_dice = self._resolution(spacing, shape, slice_axis)
+        coarse = self._coarse_axis(spacing)
+        fit = self.device_plan.fit(spacing, shape, slice_axis)
         return Plan(
             spacing=spacing,
             normalization=normalization,
-            coarse_axis=self._coarse_axis(spacing),
+            coarse_axis=coarse,
             order=self.wishes.order,
             crop=self.wishes.crop,
-            patch_size=insert(topology.patch_size, slice_axis, 1),
-            batch_size=self._batch_size(topology, shape),
+            resize=self.wishes.resize,
+            patch_size=fit.patch_size,
+            batch_size=fit.batch_size,
             slice_axis=slice_axis,
             mirror_axes=self._mirror_axes(slice_axis),
-            network=NetworkSpec(name=self.wishes.network.name, arguments=arguments),
+            batch_dice=batch_dice,
+            previous_classes=self.device_plan.previous_classes,
+            network=fit.network,
             budget=self._budget(),
             scheme=self.dataset.scheme,
             info=self.dataset.info,
-            decisions=tuple(self.decisions),
+            decisions=tuple(self.decisions.values()),
         )
 
     def decide(self, key: str, value: Any, rule: str, data: str) -> None:
-        """Write down one decision."""
-        self.decisions.append(Decision(key=key, value=value, rule=rule, data=data))
+        """Write down one decision; a later one on the same key takes its place."""
+        self.decisions[key] = Decision(key=key, value=value, rule=rule, data=data)
 
     def _normalization(self) -> tuple[ChannelNormalization, ...]:
         """Decide each channel's normalisation."""
@@ -122,6 +119,8 @@ class Planner:
                 )
             self.decide("resample.spacing", spacing, SET, seen)
             return spacing
+        if self.wishes.resize is not None:
+            return self._resized_spacing(self.wishes.resize, seen)
         spacing = target_spacing(self.fingerprint.spacings, self.fingerprint.shapes)
         self.decide(
             "resample.spacing",
@@ -130,6 +129,39 @@ class Planner:
             seen,
         )
         return spacing
+
+    def _resized_spacing(self, resize: Resize, seen: str) -> tuple[float, ...]:
+        """Return the median spacing of the resized photographs.
+
+        Raises
+        ------
+        ConfigError
+            If the data are volumes, or the size has another number of axes.
+        """
+        wanted = resize.size or (resize.short_side or 0,) * 2
+        if self.ndim != 2 or len(wanted) != 2:
+            raise ConfigError(
+                f"resample.size and short_side are for photographs, [rows, cols]; the data is "
+                f"{self.ndim}-D: set resample.spacing instead"
+            )
+        medians = np.median(np.asarray(self._resized()), axis=0)
+        spacing = tuple(float(s) for s in medians)
+        size = by(resize.size) if resize.size else f"short side {resize.short_side}"
+        self.decide("resample.spacing", spacing, f"{size} px, {SET}; this is the median", seen)
+        return spacing
+
+    def _resized(self) -> list[tuple[float, ...]]:
+        """Return the spacing that each case is brought to; its own where no size is set."""
+        pairs = zip(self.fingerprint.shapes, self.fingerprint.spacings, strict=True)
+        resize = self.wishes.resize
+        return [resize.spacing(*pair) if resize else pair[1] for pair in pairs]
+
+    def _median_shape(self, spacing: tuple[float, ...]) -> tuple[int, ...]:
+        """Return the median shape as the network sees the cases."""
+        if self.wishes.resize is None:
+            return median_shape(self.fingerprint.spacings, self.fingerprint.shapes, spacing)
+        relative = np.asarray(self.fingerprint.spacings) / np.asarray(self._resized())
+        return median_shape(relative, self.fingerprint.shapes, (1.0,) * self.ndim)
 
     def _coarse_axis(self, spacing: tuple[float, ...]) -> int | None:
         """Decide whether one axis is interpolated apart."""
@@ -166,76 +198,59 @@ class Planner:
         )
         return axis
 
-    def _network(
+    def _resolution(
         self, spacing: tuple[float, ...], shape: tuple[int, ...], slice_axis: int | None
-    ) -> tuple[Topology, dict[str, Any]]:
-        """Decide patch size and network arguments, which depend on each other."""
-        given = self.wishes.network.arguments
-        capacity = capacity_of(self.device)
-        seen_mm, seen_shape = drop(spacing, slice_axis), drop(shape, slice_axis)
-        data = f"median shape {by(shape)} at {by(spacing)}, device {self.device}"
-        classes = self.dataset.scheme.num_classes
-        if self.wishes.patch_size == "auto":
-            rule = topology_rule(seen_mm, given, capacity, exact=False)
-            topology = plan_patch(
-                seen_mm, seen_shape, lambda t: capacity.too_large(t, classes), rule
-            )
-            why = f"as large as the median case and the device allow ({capacity.rule})"
-        else:
-            rule = topology_rule(seen_mm, given, capacity, exact=True)
-            topology = self._set_patch(slice_axis, rule)
-            why = SET
-        patch_size = insert(topology.patch_size, slice_axis, 1)
-        self.decide("patch_sample.patch_size", patch_size, why, data)
-        planned = network_arguments(
-            self.wishes.network.name,
-            topology,
-            in_channels=len(self.dataset.info.channels),
-            num_classes=classes,
-            capacity=capacity,
-        )
-        arguments = planned | dict(given)
-        for key, value in arguments.items():
-            rule_text = SET if key in given else argument_rule(key, capacity.rule)
-            self.decide(f"network.arguments.{key}", value, rule_text, f"patch {by(patch_size)}")
-        return topology, arguments
+    ) -> tuple[tuple[float, ...], tuple[int, ...], bool]:
+        """Decide between full and low resolution.
 
-    def _set_patch(
-        self, slice_axis: int | None, rule: Callable[[Sequence[int]], Topology]
-    ) -> Topology:
-        """Check a patch size of the config and return its topology."""
-        wanted = self.wishes.patch_size
-        assert wanted != "auto"
-        sides = tuple(int(n) for n in wanted)
-        if slice_axis is not None and len(sides) == self.ndim and sides[slice_axis] == 1:
-            sides = drop(sides, slice_axis)
-        expected = self.ndim - (slice_axis is not None)
-        if len(sides) != expected or min(sides) < 1:
+        Returns
+        -------
+        (tuple of float, tuple of int, bool)
+            Spacing and median shape, and whether the loss takes one Dice over the batch.
+        """
+        wanted = self.wishes.resolution
+        if self.ndim == 2 or slice_axis is not None:
+            if wanted == "low":
+                raise ConfigError(
+                    "resample.resolution: low is for 3-D networks; set it to full, or "
+                    "network.ndim to 3"
+                )
+            self._batch_dice(True, "2-D network")
+            return spacing, shape, True
+        low = plan_low_resolution(spacing, shape, self.device_plan.topology_at)
+        covered = patch_share(self.device_plan.topology_at(spacing, shape).patch_size, shape)
+        seen = f"the patch covers {min(covered, 1):.0%} of the median case {by(shape)}"
+        if low is None and wanted == "low":
             raise ConfigError(
-                f"patch_sample.patch_size: {list(wanted)} must be {expected} positive integers"
-                + ("" if slice_axis is None else f" (or {self.ndim} with 1 at axis {slice_axis})")
+                f"resample.resolution: low does not exist for {self.dataset.info.name}: {seen} at "
+                f"{by(spacing)} mm, and a coarser grid would not show it much more; set it to full"
             )
-        topology = rule(sides)
-        if topology.patch_size != sides:
-            raise ConfigError(
-                f"patch_sample.patch_size: {list(sides)} is not a multiple of "
-                f"{list(topology.divisor)}, which the network's strides need; "
-                f"{list(topology.patch_size)} is"
-            )
-        return topology
-
-    def _batch_size(self, topology: Topology, shape: tuple[int, ...]) -> int:
-        """Decide the batch size."""
-        data = f"patch {by(topology.patch_size)}, {len(self.fingerprint.shapes)} training cases"
-        if self.wishes.batch_size != "auto":
-            self.decide("train.batch_size", self.wishes.batch_size, SET, data)
-            return self.wishes.batch_size
-        capacity = capacity_of(self.device)
-        size = capacity.batch_size(
-            topology, self.dataset.scheme.num_classes, shape, len(self.fingerprint.shapes)
+        if low is not None:
+            seen += f"; low is {by(low.spacing)} mm"
+        self.decide(
+            "resample.resolution",
+            wanted,
+            "full unless set to low, which exists where a patch covers less than 25 %",
+            seen,
         )
-        self.decide("train.batch_size", size, capacity.rule, data)
-        return size
+        if low is not None and wanted == "low":
+            data = f"median shape {by(low.shape)}, of which a patch covers {low.covered:.0%}"
+            rule = "grown by 3 % at a time until a patch covers 25 % of the median case"
+            self.decide("resample.spacing", low.spacing, rule, data)
+            self._batch_dice(False, "low resolution")
+            return low.spacing, low.shape, False
+        self._batch_dice(low is not None, seen)
+        return spacing, shape, low is not None
+
+    def _batch_dice(self, value: bool, data: str) -> None:
+        """Write down how the default loss takes its Dice."""
+        self.decide(
+            "batch_dice",
+            value,
+            "one Dice over the batch where a patch shows little of a case: in 2-D, and at full "
+            "resolution where a low one exists; for the default loss",
+            data,
+        )
 
     def _mirror_axes(self, slice_axis: int | None) -> tuple[int, ...]:
         """Decide the axes that are flipped; a flip across slices of one voxel is none."""
@@ -268,7 +283,7 @@ class Planner:
         return budget
 
 
-def make_plan(dataset: Dataset, wishes: Wishes, device: str) -> Plan:
+def make_plan(dataset: Dataset, wishes: Wishes, device: str, *, scale: float = 1.0) -> Plan:
     """Decide every value that shapes the network and its input.
 
     Parameters
@@ -279,10 +294,12 @@ def make_plan(dataset: Dataset, wishes: Wishes, device: str) -> Plan:
         A value set here stands as it is.
     device : str
         ``cpu`` or an accelerator; decides how large patch, batch and network may be.
+    scale : float
+        Of the memory that is planned for: below 1 where a measured step did not fit.
 
     Raises
     ------
     ConfigError, ManifestError
         If a value set in the config or the manifest does not fit the data.
     """
-    return Planner(dataset=dataset, wishes=wishes, device=device).plan()
+    return Planner(dataset=dataset, wishes=wishes, device=device, scale=scale).plan()

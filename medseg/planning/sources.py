@@ -35,7 +35,11 @@ def source_files(cases: Iterable[Case]) -> dict[str, tuple[SourceFile, ...]]:
     return {
         case.id: tuple(
             file
-            for path in (*(f.path for f in case.image), *(p.path for p in case.label))
+            for path in (
+                *(f.path for f in case.image),
+                *(p.path for p in case.label),
+                *(p.sidecar for p in case.label if p.sidecar is not None),
+            )
             for file in listed(path)
         )
         for case in cases

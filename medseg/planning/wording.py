@@ -14,7 +14,7 @@ def argument_rule(key: str, capacity: str) -> str:
     """Name the rule behind a network argument."""
     rules: Mapping[str, str] = {
         "ndim": "network.ndim",
-        "in_channels": "channels of the manifest",
+        "in_channels": "channels of the manifest, and the labels of resample.previous",
         "num_classes": "background and labels, or the regions",
         "strides": "halve an axis while it has 8 voxels and is not twice as coarse as the finest",
         "kernel_sizes": "1 along an axis twice as coarse as the finest, until it is pooled level",
@@ -35,6 +35,17 @@ def normalization_words(plan: ChannelNormalization) -> str:
 def by(values: Iterable[float]) -> str:
     """Format sizes for a person."""
     return " x ".join(f"{v:.4g}" for v in values)
+
+
+def thousands(number: int) -> str:
+    """Write a whole number with a space between groups of three digits.
+
+    Examples
+    --------
+    >>> thousands(800_000)
+    '800 000'
+    """
+    return f"{number:,}".replace(",", " ")
 
 
 def drop(values: tuple[T, ...], axis: int | None) -> tuple[T, ...]:

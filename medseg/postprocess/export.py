@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from medseg.geometry.orientation import reorient_to
 from medseg.geometry.volume import Grid, Volume
 from medseg.io.volumes import write_image_png, write_nifti
-from medseg.labels import LabelScheme
+from medseg.labels import PALETTE, LabelScheme
 
 _CANONICAL_AXIS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
@@ -74,3 +75,34 @@ def write_prediction(
     values = Volume(data=scheme.to_values(indices)[np.newaxis], affine=canonical.matrix)
     turned = reorient_to(values, stored)
     return write_nifti(path, turned) if stored.ndim == 3 else write_image_png(path, turned)
+
+
+def label_colours(scheme: LabelScheme, ndim: int) -> tuple[str, ...]:
+    """Return each label's ``#rrggbb`` in table order; nothing for volumes."""
+    if ndim != 2:
+        return ()
+    rows = enumerate(scheme.labels)
+    return tuple(label.color or PALETTE[i % len(PALETTE)] for i, label in rows)
+
+
+def write_coloured(path: Path, indices: NDArray[np.int16], colours: Sequence[str]) -> Path:
+    """Write class indices of a photograph as a PNG in colours; background and ignored are black.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.png``.
+    indices : int16 ndarray of shape (rows, cols)
+    colours : sequence of str
+        ``#rrggbb`` of the class indices from 1 on.
+
+    Returns
+    -------
+    Path
+        ``path``.
+    """
+    table = np.zeros((len(colours) + 1, 3), dtype=np.uint8)
+    for i, colour in enumerate(colours, start=1):
+        table[i] = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    pixels = np.moveaxis(table[np.maximum(indices, 0)], -1, 0)
+    return write_image_png(path, Volume(data=pixels, affine=np.eye(3)))

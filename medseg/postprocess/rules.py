@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.artefacts import PostprocessRule
+from medseg.artefacts import ALL_FOREGROUND, PostprocessRule
 from medseg.errors import ConfigError
 from medseg.geometry.volume import Grid
 from medseg.labels import LabelScheme, Structure
@@ -21,11 +22,12 @@ def apply_rules(
     scheme: LabelScheme,
     rules: Sequence[PostprocessRule],
 ) -> NDArray[np.int16]:
-    """Clean each structure by its rule.
+    """Clean all foreground, then each structure, by its rule.
 
-    Structures are treated one after another, in table order; regions from the one of most labels
-    to the one of fewest, so that what stands inside another is cleaned last. Within a structure:
-    largest component, minimum volume, then holes.
+    A rule for `ALL_FOREGROUND` comes first and takes all structures for one. Then structures are
+    treated one after another, in table order; regions from the one of most labels to the one of
+    fewest, so that what stands inside another is cleaned last. Within a structure: largest
+    component, minimum volume, then holes.
 
     A removed voxel becomes background; a voxel removed from a region becomes what the narrowest
     region around it paints (removed from the tumour core: oedema), or background. A filled voxel
@@ -54,11 +56,27 @@ def apply_rules(
     check_rules(rules, scheme)
     by_name = {rule.structure: rule for rule in rules}
     cleaned = indices.copy()
+    if ALL_FOREGROUND in by_name:
+        mask = cleaned > 0
+        kept, _ = clean_mask(mask, by_name[ALL_FOREGROUND], grid.voxel_volume_ml)
+        cleaned[mask & ~kept] = 0
     for structure in cleaning_order(scheme):
         rule = by_name.get(structure.name)
         if rule is not None:
             _apply(cleaned, structure, rule, grid.voxel_volume_ml, scheme)
     return cleaned
+
+
+def acts(rule: PostprocessRule) -> bool:
+    """Tell whether a rule does anything."""
+    return rule.keep_largest or rule.min_volume_ml > 0 or rule.fill_holes
+
+
+def acting_rules(rules: Sequence[PostprocessRule]) -> tuple[PostprocessRule, ...]:
+    """Keep of the rules what decides a mask: which act, and how."""
+    return tuple(
+        replace(rule, dice_before=None, dice_after=None, reason="") for rule in rules if acts(rule)
+    )
 
 
 def clean_mask(
@@ -104,10 +122,19 @@ def surrounding(structure: Structure, scheme: LabelScheme) -> int:
 
 
 def check_rules(rules: Sequence[PostprocessRule], scheme: LabelScheme) -> None:
-    """Raise ConfigError for a rule whose structure the scheme does not have."""
+    """Raise ConfigError for a rule whose structure the scheme does not have.
+
+    Likewise for one that would fill holes of all foreground: with which structure?
+    """
     names = [structure.name for structure in scheme.structures]
     for rule in rules:
-        if rule.structure not in names:
+        if rule.structure == ALL_FOREGROUND:
+            if rule.fill_holes:
+                raise ConfigError(
+                    f"postprocess.rules: '{ALL_FOREGROUND}' stands for all structures together, "
+                    "whose holes cannot be filled; give fill_holes to a structure"
+                )
+        elif rule.structure not in names:
             raise ConfigError(
                 f"postprocess.rules: no structure is named '{rule.structure}'; "
                 f"{nearest(rule.structure, names)}"

@@ -16,27 +16,37 @@ from medseg.config import Document, KeyPath, validate
 from medseg.errors import ManifestError
 from medseg.manifest import Manifest
 from medseg.readers.bids import read_bids
+from medseg.readers.coco import read_coco
 from medseg.readers.decathlon import read_decathlon
 from medseg.readers.dicom import read_dicom
+from medseg.readers.folders import read_folders
+from medseg.readers.lists import read_lists
 from medseg.readers.nnunet import read_nnunet
 from medseg.readers.pairs import read_pairs
 from medseg.readers.phantom import read_phantom
+from medseg.readers.scenes import read_scenes
 from medseg.readers.table import read_table
+from medseg.readers.voc import read_voc
 from medseg.registry import nearest
 
 Reader = Callable[..., list[Case]]
 
 READERS: dict[str, Reader] = {
     "bids": read_bids,
+    "coco": read_coco,
     "decathlon": read_decathlon,
     "dicom": read_dicom,
+    "folders": read_folders,
+    "lists": read_lists,
     "nnunet": read_nnunet,
     "pairs": read_pairs,
     "phantom": read_phantom,
+    "scenes": read_scenes,
     "table": read_table,
+    "voc": read_voc,
 }
 
-GENERATED = ("phantom",)
+GENERATED = ("phantom", "scenes")
 """Readers that make their data; their root need not be there."""
 
 

@@ -14,7 +14,7 @@ from medseg.manifest import Manifest
 from medseg.registry import nearest
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 ENDINGS = (*VOLUME_ENDINGS, *PICTURE_ENDINGS)
 SHOWN = 8
 """How many names a message lists before it counts the rest."""

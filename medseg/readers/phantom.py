@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 from medseg.case import Case, ImageFile, LabelPart
 from medseg.manifest import Manifest
 from medseg.phantom.ct import VERSION, PhantomSettings
 from medseg.phantom.write import Format, case_id, case_paths, write_case
 from medseg.readers.common import checked
+from medseg.readers.generated import make_whole
 
 logger = logging.getLogger(__name__)
 
@@ -62,31 +62,15 @@ def read_phantom(
     if todo:
         logger.info("making %d SYNTHETIC cases (CT phantom) in %s", len(todo), folder)
     for index in todo:
-        _generate(folder, seed, index, file_format, settings)
+        make_whole(
+            folder / case_id(index),
+            partial(write_case, seed=seed, index=index, file_format=file_format, settings=settings),
+        )
     return checked(
         [_case(folder, index, file_format) for index in range(cases)],
         manifest,
         looked_for="generated cases; 'cases' in options is 0",
     )
-
-
-def _generate(
-    folder: Path, seed: int, index: int, file_format: Format, settings: PhantomSettings
-) -> None:
-    """Write one case aside and rename it, so that it is there whole or not at all."""
-    aside = folder / f".making_{uuid4().hex}"
-    aside.mkdir(parents=True)
-    try:
-        write_case(aside, seed, index, file_format=file_format, settings=settings)
-        target = folder / case_id(index)
-        try:
-            aside.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-            # another process made the same case meanwhile; both hold the same voxels
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _case(folder: Path, index: int, file_format: Format) -> Case:

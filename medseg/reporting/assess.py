@@ -18,12 +18,19 @@ from medseg.metrics.case import measure_case, score_case
 from medseg.metrics.confusion import confusion_matrix
 from medseg.reporting.case_report import (
     CaseReport,
+    Picture,
     Role,
     StructureReport,
     edges_touched,
     save_report,
 )
+from medseg.reporting.findings import find
+from medseg.reporting.photo_pictures import draw_photo
 from medseg.reporting.pictures import Scene, draw_case
+from medseg.reporting.scan_checks import scan_facts
+from medseg.reporting.surface import draw_surfaces
+from medseg.reporting.viewer import write_viewer
+from medseg.reporting.window import NO_IMAGE
 
 Indices = NDArray[np.int16]
 
@@ -84,8 +91,9 @@ def assess_case(
         )
     label = None if role == "predict" else load_label(case, scheme, image)
     report = describe_case(
-        case.id, image.volume, indices, label, scheme, case.annotated, modality, role, fold, out
-    )
+        case.id, image.volume, indices, label, scheme, case.annotated, modality, role, fold, out,
+        image.orientation,
+    )  # fmt: skip
     return AssessedCase(folder=out, report=save_report(report, out))
 
 
@@ -100,6 +108,7 @@ def describe_case(
     role: Role,
     fold: int | None,
     folder: Path,
+    orientation: str = "",
 ) -> CaseReport:
     """Measure, score and draw arrays that are in memory.
 
@@ -121,6 +130,8 @@ def describe_case(
     fold : int, optional
     folder : Path
         Where the pictures are written.
+    orientation : str
+        Axis codes of the stored image; empty where they are not known.
     """
     grid = image.grid
     covered = None if annotated is None else {scheme.index_of(label) for label in annotated}
@@ -139,6 +150,8 @@ def describe_case(
         referenced=frozenset(scores),
         modality=modality,
     )
+    has_image = modality != NO_IMAGE
+    findings = find(image, counted, scheme.structures, has_image=has_image)
     return CaseReport(
         case=name,
         role=role,
@@ -153,13 +166,27 @@ def describe_case(
                 size=sizes[s.name],
                 edges=edges_touched(pred, s),
                 score=scores.get(s.name),
+                findings=found,
             )
-            for s in scheme.structures
+            for s, found in zip(scheme.structures, findings, strict=True)
         ),
-        pictures=draw_case(scene, folder),
+        pictures=(
+            *draw_case(scene, folder),
+            *draw_surfaces(name, pred, grid, scheme.structures, folder),
+            *_photo_pictures(scene, folder),
+        ),
         notes=(),
         confusion=_confusion(pred, label, scheme) if covered is None and grid.ndim == 2 else None,
+        scan=scan_facts(image, modality, orientation) if has_image and grid.ndim == 3 else None,
+        viewer=write_viewer(image, pred, label, scheme, modality, folder),
     )
+
+
+def _photo_pictures(scene: Scene, folder: Path) -> tuple[Picture, ...]:
+    """Draw classes and errors over a photograph; nothing for volumes and masks alone."""
+    if scene.grid.ndim != 2 or scene.modality == NO_IMAGE:
+        return ()
+    return draw_photo(scene.case, scene.image, scene.pred, scene.label, scene.structures, folder)
 
 
 def _confusion(

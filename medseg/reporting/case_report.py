@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from medseg.labels import Structure
 from medseg.metrics.case import StructureScore, StructureSize, structure_mask
+from medseg.reporting.findings import Findings
+from medseg.reporting.planes import EDGES
+from medseg.reporting.scan_checks import ScanFacts
 
+PictureGroup = Literal["largest", "difference", "surface"]
 Role = Literal["test", "validation", "predict"]
 """What a case is for in a report; ``predict``: it has no reference."""
-
-EDGES = (("left", "right"), ("back", "front"), ("lower", "upper"))
-"""Names of the first and last slice along the canonical axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,33 @@ class Picture:
     caption: str
     alt: str
     """The picture in words, for those who do not see it."""
+    group: PictureGroup = "largest"
+    """Slices where the structures are largest, where the masks differ most, or a surface."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewerLabel:
+    """One colour of the viewer's overlay."""
+
+    index: int
+    """Class index."""
+    name: str
+    color: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewerFiles:
+    """What the interactive viewer shows: NIfTI files in the folder of the case's report."""
+
+    image: str
+    pred: str
+    reference: str | None
+    labels: tuple[ViewerLabel, ...]
+    low: float
+    """Intensity shown as black when the viewer opens."""
+    high: float
+    note: str
+    """How the volumes were cut and thinned out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +73,7 @@ class StructureReport:
     """Edges of the scan that the predicted structure touches."""
     score: StructureScore | None
     """None without reference, or where the reference does not cover the structure."""
+    findings: Findings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +93,9 @@ class CaseReport:
     notes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...] | None = None
     """Photographs with a whole reference: confusion matrix, rows are the truth."""
+    scan: ScanFacts | None = None
+    """None for photographs and where there is no image."""
+    viewer: ViewerFiles | None = None
 
     @property
     def unit(self) -> str:
@@ -104,24 +138,10 @@ def save_report(report: CaseReport, folder: Path) -> Path:
 
 def load_report(file: Path) -> CaseReport:
     """Read what `save_report` wrote."""
-    raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    confusion = raw.pop("confusion")
-    structures = [
-        StructureReport(
-            name=row["name"],
-            color=row["color"],
-            size=StructureSize(**row["size"]),
-            edges=tuple(row["edges"]),
-            score=StructureScore(**row["score"]) if row["score"] else None,
-        )
-        for row in raw.pop("structures")
-    ]
-    return CaseReport(
-        shape=tuple(raw.pop("shape")),
-        spacing=tuple(raw.pop("spacing")),
-        pictures=tuple(Picture(**row) for row in raw.pop("pictures")),
-        notes=tuple(raw.pop("notes")),
-        structures=tuple(structures),
-        confusion=None if confusion is None else tuple(tuple(row) for row in confusion),
-        **raw,
-    )
+    return _reader().validate_python(json.loads(file.read_text(encoding="utf-8")))
+
+
+@cache
+def _reader() -> TypeAdapter[CaseReport]:
+    """Return what turns plain values into a case report."""
+    return TypeAdapter(CaseReport)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from medseg.metrics.case import StructureScore
 from medseg.reporting.figure import new_figure, png_bytes
@@ -59,19 +60,40 @@ def agreement_chart(scores: Scores, colors: Mapping[str, str], unit: str) -> byt
     .. [1] Bland and Altman, Statistical methods for assessing agreement between two methods of
        clinical measurement, Lancet 1986.
     """
-    rows = -(-len(scores) // PANELS_PER_ROW)
-    columns = min(len(scores), PANELS_PER_ROW)
-    figure = new_figure(max(4.2, 3.0 * columns), 2.7 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     measure = "mL" if unit == "mm" else "px"
+    figure, panels = _panels(len(scores))
     for axes, (name, found) in zip(panels, scores.items(), strict=False):
         _draw_agreement(axes, found, colors[name])
         axes.set_title(name, fontsize=9)
         axes.set_xlabel(f"mean of both ({measure})", fontsize=8)
         axes.set_ylabel(f"prediction - reference ({measure})", fontsize=8)
         _plain_axes(axes)
-    for axes in panels[len(scores) :]:
-        axes.set_visible(False)
+    figure.tight_layout()
+    return png_bytes(figure)
+
+
+def size_chart(scores: Scores, colors: Mapping[str, str], unit: str) -> bytes:
+    """Draw Dice against the reference's volume, on a logarithmic axis, one panel per structure."""
+    measure = "mL" if unit == "mm" else "px"
+    figure, panels = _panels(len(scores))
+    for axes, (name, found) in zip(panels, scores.items(), strict=False):
+        shown = [s for s in found if s.reference_volume_ml > 0]
+        axes.scatter(
+            [s.reference_volume_ml for s in shown],
+            [s.dice for s in shown],
+            s=18,
+            color=colors[name],
+            edgecolor="black",
+            linewidth=0.5,
+            zorder=3,
+        )
+        axes.set_title(name, fontsize=9)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel(f"reference ({measure})", fontsize=8)
+        axes.set_ylabel("Dice", fontsize=8)
+        _plain_axes(axes)
+        if shown:
+            axes.set_xscale("log")
     figure.tight_layout()
     return png_bytes(figure)
 
@@ -142,6 +164,34 @@ def agreement_alt(scores: Scores, unit: str) -> str:
             parts.append(f"{name} mean {mean:.3g} {measure}, limits {low:.3g} to {high:.3g}")
     text = "; ".join(parts) or "fewer than three cases, so no limits of agreement"
     return f"Volume of the prediction minus that of the reference: {text}."
+
+
+def size_alt(scores: Scores, unit: str) -> str:
+    """Say in words what the plot of Dice against volume shows."""
+    measure = "mL" if unit == "mm" else "px"
+    parts = []
+    for name, found in scores.items():
+        shown = sorted((s.reference_volume_ml, s.dice) for s in found if s.reference_volume_ml > 0)
+        if shown:
+            half = max(1, len(shown) // 2)
+            small = float(np.mean([dice for _, dice in shown[:half]]))
+            large = float(np.mean([dice for _, dice in shown[-half:]]))
+            parts.append(
+                f"{name} from {shown[0][0]:.3g} to {shown[-1][0]:.3g} {measure}, mean Dice "
+                f"{small:.3f} in the smaller half, {large:.3f} in the larger"
+            )
+    text = "; ".join(parts) or "no reference shows a structure"
+    return f"Dice against the volume of the reference: {text}."
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel for each of several structures."""
+    rows, columns = -(-count // PANELS_PER_ROW), min(count, PANELS_PER_ROW)
+    figure = new_figure(max(4.2, 3.0 * columns), 2.7 * rows)
+    panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return figure, panels[:count]
 
 
 def _draw_row(axes: Axes, row: int, values: Sequence[float], color: str) -> None:

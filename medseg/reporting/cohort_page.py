@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.artefacts import Decision, PostprocessRule, SetAside
+from medseg.artefacts import Decision, PostprocessRule, SetAside, StageTime
 from medseg.metrics.aggregate import StructureSummary, mean_over_structures
 from medseg.metrics.case import StructureScore
+from medseg.reporting.case_context import case_contexts
 from medseg.reporting.case_report import CaseReport, Role
 from medseg.reporting.charts import (
     agreement_alt,
     agreement_chart,
     distribution_alt,
     distribution_chart,
+    size_alt,
+    size_chart,
     training_chart,
 )
 from medseg.reporting.figure import data_uri
+from medseg.reporting.folds import FoldResult, fold_results
 from medseg.reporting.render import About, render
+from medseg.reporting.scan_checks import TrainingScans
 from medseg.reporting.tables import headline_role
 from medseg.reporting.words import flags
 
@@ -35,8 +42,12 @@ class Cohort:
     set_aside: tuple[SetAside, ...]
     decisions: tuple[Decision, ...]
     rules: tuple[PostprocessRule, ...]
-    history: Path | None
-    """CSV of the training."""
+    histories: Mapping[int, Path]
+    """Fold to the CSV of its training."""
+    training: TrainingScans | None = None
+    """What the training scans looked like; None where nothing is known of them."""
+    stages: tuple[StageTime, ...] = ()
+    """What the stages before the report took."""
 
     @property
     def role(self) -> Role | None:
@@ -44,12 +55,19 @@ class Cohort:
         return headline_role(self.summaries)
 
     @property
+    def folds(self) -> tuple[FoldResult, ...]:
+        """Out-of-fold results of each fold, where there are several."""
+        return fold_results(self.reports)
+
+    @property
     def unit(self) -> str:
         """Unit of lengths."""
         return self.reports[0].unit if self.reports else "mm"
 
 
-def render_cohort_page(cohort: Cohort, about: About) -> str:
+def render_cohort_page(
+    cohort: Cohort, about: About, pixels: Mapping[str, Any] | None = None
+) -> str:
     """Return the page of a run as one HTML document that needs no other file.
 
     Parameters
@@ -57,6 +75,8 @@ def render_cohort_page(cohort: Cohort, about: About) -> str:
     cohort : Cohort
     about : About
         For the footer.
+    pixels : mapping, optional
+        Of photographs: `medseg.reporting.pixels.pixel_section`.
     """
     role = cohort.role
     rows = cohort.summaries[role] if role is not None else []
@@ -65,11 +85,14 @@ def render_cohort_page(cohort: Cohort, about: About) -> str:
         cohort=cohort,
         about=about,
         role=role,
+        pixels=pixels,
         summaries=rows,
         means=mean_over_structures(rows),
-        colors=_colors(cohort.reports),
+        out_of_fold=mean_over_structures(cohort.summaries.get("validation", [])),
+        colors=structure_colors(cohort.reports),
         charts=_charts(cohort, role),
-        flags={r.case: len(flags(r, cohort.usual)) for r in cohort.reports},
+        flags=_flag_counts(cohort, about.info.modality),
+        worst_first=sorted(cohort.reports, key=_badness),
         counts={r: sum(c.role == r for c in cohort.reports) for r in _ROLES},
     )
 
@@ -77,12 +100,24 @@ def render_cohort_page(cohort: Cohort, about: About) -> str:
 _ROLES: tuple[Role, ...] = ("test", "validation", "predict")
 
 
+def _badness(report: CaseReport) -> tuple[bool, float]:
+    """Return what sorts cases: the lowest mean Dice first, cases without any last."""
+    dice = [s.dice for s in report.scores if not math.isnan(s.dice)]
+    return not dice, statistics.fmean(dice) if dice else 0.0
+
+
+def _flag_counts(cohort: Cohort, modality: str) -> dict[str, int]:
+    """Count what is to be checked in each case."""
+    contexts = case_contexts(cohort.reports, cohort.usual, cohort.training, modality)
+    return {r.case: len(flags(r, cohort.usual, contexts[r.case].checks)) for r in cohort.reports}
+
+
 def _charts(cohort: Cohort, role: Role | None) -> dict[str, Any]:
     """Draw the plots; each is an address and its words, or absent."""
     charts: dict[str, Any] = {}
     scores = _scores_by_structure(cohort.reports, role)
     if scores:
-        colors = _colors(cohort.reports)
+        colors = structure_colors(cohort.reports)
         charts["distribution"] = (
             data_uri(distribution_chart(scores, colors, cohort.unit)),
             distribution_alt(scores, cohort.unit),
@@ -91,12 +126,23 @@ def _charts(cohort: Cohort, role: Role | None) -> dict[str, Any]:
             data_uri(agreement_chart(scores, colors, cohort.unit)),
             agreement_alt(scores, cohort.unit),
         )
-    training = training_chart(cohort.history) if cohort.history is not None else None
-    if training is not None:
-        charts["training"] = (
-            data_uri(training),
-            "Training loss and validation Dice over the optimiser steps.",
+        charts["size"] = (
+            data_uri(size_chart(scores, colors, cohort.unit)),
+            size_alt(scores, cohort.unit),
         )
+    several = len(cohort.histories) > 1
+    drawn = {fold: training_chart(file) for fold, file in sorted(cohort.histories.items())}
+    training = [
+        (
+            data_uri(chart),
+            f"{f'Fold {fold}: t' if several else 'T'}raining loss and validation Dice over the "
+            "optimiser steps.",
+        )
+        for fold, chart in drawn.items()
+        if chart is not None
+    ]
+    if training:
+        charts["training"] = training
     return charts
 
 
@@ -112,6 +158,6 @@ def _scores_by_structure(
     return found
 
 
-def _colors(reports: Sequence[CaseReport]) -> dict[str, str]:
+def structure_colors(reports: Sequence[CaseReport]) -> dict[str, str]:
     """Return each structure's colour."""
     return {s.name: s.color for report in reports for s in report.structures}

@@ -82,7 +82,8 @@ def assess_pair(
     pred, reference : Path
         Masks on the same voxels; their axes may be stored in different orders.
     scheme : LabelScheme
-        What is scored; its ignore value is looked for in the reference only.
+        What is scored; its ignore value is looked for in the reference only. With a label map, the
+        reference holds what the map says, the prediction the label table's values.
     select : mapping of str to tuple of int
         Stored values of each label; others are background.
 
@@ -111,8 +112,8 @@ def assess_pair(
         StoredValues(case=name, path=path, data=volume.data[0])
         for path, volume in ((pred, guess), (reference, truth))
     ]
-    indices = classes_of(stored[0], replace(scheme, ignore_value=None), select)
-    label = classes_of(stored[1], scheme, select)
+    indices = classes_of(stored[0], replace(scheme, ignore_value=None, label_map=None), select)
+    label = classes_of(stored[1], scheme, None if scheme.label_map is not None else select)
     blank = np.broadcast_to(np.float32(0), truth.data.shape)
     report = describe_case(
         name,
@@ -155,10 +156,10 @@ def _notes(
     """Say which values were taken as background because the label table lacks them."""
     known = {0, *(value for values in select.values() for value in values)}
     notes = []
-    for what, mask, ignored in (
-        ("prediction", stored[0], None),
-        ("reference", stored[1], scheme.ignore_value),
-    ):
+    masks = [("prediction", stored[0], None), ("reference", stored[1], scheme.ignore_value)]
+    if scheme.label_map is not None:
+        masks = masks[:1]  # the map lists every value of the reference
+    for what, mask, ignored in masks:
         others = [value for value in values_in(mask) if value not in known and value != ignored]
         if others:
             listing = ", ".join(str(value) for value in others[:SHOWN])

@@ -14,7 +14,7 @@ from scipy import ndimage
 from medseg.geometry.volume import Grid, Volume
 from medseg.labels import IGNORE_INDEX, Structure
 from medseg.metrics.case import structure_mask
-from medseg.reporting.case_report import Picture
+from medseg.reporting.case_report import Picture, PictureGroup
 from medseg.reporting.planes import (
     View,
     clearest_index,
@@ -138,7 +138,8 @@ def _draw(
     file = f"{view.name}{'_difference' if close else ''}.png"
     (folder / file).write_bytes(draw_section(picture, contours, frame, low, high))
     title, caption, alt = _describe(scene, view, index, window, close=close)
-    return Picture(file=file, title=title, caption=caption, alt=alt)
+    group: PictureGroup = "difference" if close else "largest"
+    return Picture(file=file, title=title, caption=caption, alt=alt, group=group)
 
 
 def _contours(scene: Scene, view: View, index: int) -> list[Contour]:

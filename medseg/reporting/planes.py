@@ -18,6 +18,11 @@ from medseg.geometry.volume import Grid
 
 Masks = Sequence[NDArray[np.bool_]]
 
+EDGES = (("left", "right"), ("back", "front"), ("lower", "upper"))
+"""Names of the first and last slice along the canonical axes."""
+TIMES = " \N{MULTIPLICATION SIGN} "
+"""Between the sides of a voxel or a block."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class View:

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medseg.artefacts import DataInfo
-from medseg.reporting.words import number, size_text
+from medseg.reporting.words import number, place_text, size_range, size_text
 
 HIDDEN_PATH = "[file]"
 _SPACED_PATH = re.compile(
@@ -47,6 +47,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(number=number, size=size_text)
+    found.globals.update(size_range=size_range, place_text=place_text)
     return found
 
 

@@ -23,7 +23,10 @@ from medseg.metrics.aggregate import (
     mean_over_structures,
 )
 from medseg.metrics.confusion import confusion_scores
-from medseg.reporting.case_report import CaseReport, Role
+from medseg.reporting.case_context import NOTHING_KNOWN, CaseContext
+from medseg.reporting.case_report import CaseReport, Role, StructureReport
+from medseg.reporting.folds import FoldResult
+from medseg.reporting.words import flags
 
 METRICS = (
     "status",
@@ -116,9 +119,11 @@ def write_summary(
     info: DataInfo,
     unit: str,
     pixels: Mapping[str, Any] | None = None,
+    folds: Sequence[FoldResult] = (),
 ) -> None:
     """Write the summary of each split per structure, with the rules it was made by.
 
+    ``folds`` are the results of a cross-validation; their cases are the split ``validation``.
     ``pixels`` is what `confusion_entry` says of the confusion matrix of photographs.
     """
     splits = {
@@ -142,6 +147,8 @@ def write_summary(
             "sd": "sample standard deviation (n - 1)",
         },
     }
+    if folds:
+        document["folds"] = [asdict(one) for one in folds]
     if pixels is not None:
         document["pixels"] = pixels
     write_json(file, document)
@@ -166,21 +173,11 @@ def confusion_entry(matrix: NDArray[np.int64], names: Sequence[str]) -> dict[str
     return {**overall, "classes": classes}
 
 
-def write_case_json(file: Path, report: CaseReport, info: DataInfo) -> None:
-    """Write one case for programs: sizes, edges, scores where there is a reference."""
+def write_case_json(
+    file: Path, report: CaseReport, info: DataInfo, context: CaseContext = NOTHING_KNOWN
+) -> None:
+    """Write one case for programs: the same facts as its page."""
     unit = report.unit
-    structures = []
-    for structure in report.structures:
-        entry: dict[str, Any] = {
-            "label": structure.name,
-            column("volume_ml", unit): structure.size.volume_ml,
-            "components": structure.size.components,
-            "edges_touched": structure.edges,
-        }
-        if structure.score is not None:
-            scores = {m: getattr(structure.score, m) for m in METRICS}
-            entry["scores"] = {column(m, unit): value for m, value in scores.items()}
-        structures.append(entry)
     write_json(
         file,
         {
@@ -189,13 +186,48 @@ def write_case_json(file: Path, report: CaseReport, info: DataInfo) -> None:
             "fold": report.fold,
             "shape": report.shape,
             column("spacing_mm", unit): report.spacing,
-            "structures": structures,
+            "structures": [_structure_entry(s, unit, context) for s in report.structures],
+            "flags": flags(report, context.usual, context.checks),
+            "checks": [asdict(check) for check in context.checks],
+            "standing": [
+                {**asdict(row), "metric": column(row.metric, unit)} for row in context.standings
+            ],
+            "estimate": context.estimate,
             "notes": report.notes,
             "data": info.name,
             "origin": info.origin,
             "not_for_diagnostic_use": True,
         },
     )
+
+
+def _structure_entry(structure: StructureReport, unit: str, context: CaseContext) -> dict[str, Any]:
+    """Lay out one structure of a case."""
+    found = structure.findings
+    entry: dict[str, Any] = {
+        "label": structure.name,
+        column("volume_ml", unit): structure.size.volume_ml,
+        "components": structure.size.components,
+        "edges_touched": structure.edges,
+        column("diameter_mm", unit): found.diameter_mm,
+        column("axial_diameter_mm", unit): found.axial_diameter_mm,
+        "axial_slice": found.axial_slice,
+        "intensity_mean": found.intensity_mean,
+        "intensity_sd": found.intensity_sd,
+    }
+    interval = context.intervals.get(structure.name)
+    if interval is not None:
+        entry["volume_interval"] = {column(k, unit): v for k, v in asdict(interval).items()}
+    if found.lesions is not None:
+        entry["lesions"] = [
+            {column(key, unit): value for key, value in asdict(lesion).items()}
+            for lesion in found.lesions
+        ]
+        entry["lesions_left_out"] = found.lesions_left_out
+    if structure.score is not None:
+        scores = {m: getattr(structure.score, m) for m in METRICS}
+        entry["scores"] = {column(m, unit): value for m, value in scores.items()}
+    return entry
 
 
 def write_confusion(file: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> None:

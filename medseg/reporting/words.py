@@ -9,17 +9,22 @@ import numpy as np
 
 from medseg.metrics.case import StructureScore
 from medseg.reporting.case_report import CaseReport, StructureReport
+from medseg.reporting.scan_checks import Check
+from medseg.reporting.volume_interval import VolumeInterval
 
 UNDEFINED = "n/a"
 COMPONENTS_PERCENTILE = 95
 
 
-def summary_sentences(report: CaseReport) -> list[str]:
+def summary_sentences(
+    report: CaseReport, intervals: Mapping[str, VolumeInterval] | None = None
+) -> list[str]:
     """Say in one sentence or two per structure what was found and how it compares."""
-    return [_sentence(structure, report.unit) for structure in report.structures]
+    given = intervals or {}
+    return [_sentence(s, report.unit, given.get(s.name)) for s in report.structures]
 
 
-def flags(report: CaseReport, usual: Mapping[str, int]) -> list[str]:
+def flags(report: CaseReport, usual: Mapping[str, int], checks: Sequence[Check] = ()) -> list[str]:
     """List what a reader should look at before trusting a case.
 
     Parameters
@@ -28,10 +33,13 @@ def flags(report: CaseReport, usual: Mapping[str, int]) -> list[str]:
     usual : mapping of str to int
         Most pieces that a structure usually has, by name (`usual_components`); a structure that
         is not listed is not judged.
+    checks : sequence of Check
+        Of the scan.
     """
     found = []
     for structure in report.structures:
         found += _structure_flags(structure, usual)
+    found += [f"{c.name}: {c.text}." for c in checks if c.state == "look here"]
     return found + list(report.notes)
 
 
@@ -58,8 +66,37 @@ def size_text(value: float, unit: str) -> str:
     """
     if unit == "px":
         return f"{value:,.0f} px"
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 or value == 0 else 3
-    return f"{value:,.{digits}f} mL"
+    return f"{value:,.{_size_digits(value)}f} mL"
+
+
+def size_range(low: float, high: float, unit: str) -> str:
+    """Write an interval of volumes, both ends with the digits of the upper one.
+
+    Examples
+    --------
+    >>> size_range(1390.2, 1460.7, "mm"), size_range(2.913, 3.2, "mm")
+    ('1,390 to 1,461 mL', '2.91 to 3.20 mL')
+    """
+    digits = _size_digits(high)
+    if unit == "px":
+        return f"{low:,.0f} to {high:,.0f} px"
+    return f"{low:,.{digits}f} to {high:,.{digits}f} mL"
+
+
+def place_text(position: Sequence[float]) -> str:
+    """Write a world position in the words of a reader: how far to which side of the origin.
+
+    Examples
+    --------
+    >>> place_text((-31.04, 12.5, 0.2))
+    'L 31, A 13, S 0 mm'
+    """
+    sides = (("R", "L"), ("A", "P"), ("S", "I"))
+    parts = [
+        f"{s[0] if x >= 0 else s[1]} {_half_up(abs(x))}"
+        for x, s in zip(position, sides, strict=True)
+    ]
+    return ", ".join(parts) + " mm"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -88,14 +125,29 @@ def joined(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else list(items))
 
 
-def _sentence(structure: StructureReport, unit: str) -> str:
+def _size_digits(value: float) -> int:
+    """Return the decimals of a volume in mL: three digits that carry meaning."""
+    return 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 or value == 0 else 3
+
+
+def _half_up(value: float) -> int:
+    """Round as readers do: 12.5 is 13."""
+    return math.floor(value + 0.5)
+
+
+def _sentence(structure: StructureReport, unit: str, interval: VolumeInterval | None) -> str:
     """Describe one structure."""
     score = structure.score
     if not structure.size.components:
         return f"{structure.name}: not found{_reference_for_empty(score, unit)}."
     pieces = structure.size.components
     text = f"{structure.name}: {size_text(structure.size.volume_ml, unit)}"
-    text += " in one piece." if pieces == 1 else f" in {pieces} pieces."
+    if interval is not None and interval.low_ml is not None and interval.high_ml is not None:
+        text += f" (95 % interval {size_range(interval.low_ml, interval.high_ml, unit)})"
+    text += " in one piece" if pieces == 1 else f" in {pieces} pieces"
+    across = structure.findings.diameter_mm
+    which = "the largest " if structure.findings.lesions and pieces > 1 else ""
+    text += "." if across is None else f", {which}{_half_up(across):,} {unit} across."
     if score is None:
         return text
     if score.status == "false_alarm":

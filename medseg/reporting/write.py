@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from medseg.artefacts import ReportFiles
+from medseg.reporting.case_context import CaseContext, case_contexts
 from medseg.reporting.case_page import render_case_page
-from medseg.reporting.cohort_page import Cohort, render_cohort_page
+from medseg.reporting.case_report import CaseReport
+from medseg.reporting.cohort_page import Cohort, render_cohort_page, structure_colors
+from medseg.reporting.pdf import pdf_bytes
+from medseg.reporting.pixels import (
+    pixel_headline,
+    pixel_results,
+    pixel_section,
+    write_pixels,
+)
 from medseg.reporting.render import About
 from medseg.reporting.tables import (
-    confusion_entry,
     headline,
     write_case_json,
-    write_confusion,
     write_metrics,
     write_summary,
 )
@@ -31,12 +36,23 @@ class ReportInput:
     identifiers: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PageOptions:
+    """What the pages of the cases come with."""
+
+    viewer: bool = True
+    """Hold the interactive viewer and its volumes (1 to 7 MB each)."""
+    pdf: bool = False
+    """Write each page as PDF too."""
+
+
 def write_report(
     folder: Path,
     cohort: Cohort,
     about: About,
     inputs: Mapping[str, ReportInput],
     class_names: tuple[str, ...],
+    options: PageOptions = PageOptions(),
 ) -> ReportFiles:
     """Write the whole report, in place of what was in the folder.
 
@@ -52,30 +68,64 @@ def write_report(
         Case id to its pictures.
     class_names : tuple of str
         Background and labels, for the confusion matrix of photographs.
+    options : PageOptions
+        What the pages of the cases come with.
     """
     shutil.rmtree(folder, ignore_errors=True)
     cases = folder / "cases"
     cases.mkdir(parents=True)
+    contexts = case_contexts(cohort.reports, cohort.usual, cohort.training, about.info.modality)
     for report in cohort.reports:
-        given = inputs[report.case]
-        page = render_case_page(
-            report, given.folder, about, usual=cohort.usual, identifiers=given.identifiers
-        )
-        (cases / f"{report.case}.html").write_text(page, encoding="utf-8")
-        write_case_json(cases / f"{report.case}.json", report, about.info)
+        context = contexts[report.case]
+        _write_case(cases, report, context, about, inputs[report.case], options)
     metrics, summary = folder / "metrics.csv", folder / "summary.json"
     write_metrics(metrics, cohort.reports, cohort.unit)
-    pixels = None
-    matrices = [r.confusion for r in cohort.reports if r.role == cohort.role and r.confusion]
-    if matrices:
-        total = np.sum(np.array(matrices, dtype=np.int64), axis=0)
-        write_confusion(folder / "confusion.csv", total, class_names)
-        pixels = confusion_entry(total, class_names)
-    write_summary(summary, cohort.summaries, about.info, cohort.unit, pixels)
-    (folder / "index.html").write_text(render_cohort_page(cohort, about), encoding="utf-8")
+    found = [pixel_results(cohort.reports, role, class_names) for role in cohort.summaries]
+    photos = [one for one in found if one is not None]  # the headline's role is the first
+    pixels, section = None, None
+    if photos:
+        pixels = write_pixels(folder, photos[0], photos[1:])
+        folders = {name: given.folder for name, given in inputs.items()}
+        section = pixel_section(photos, structure_colors(cohort.reports), folders)
+    write_summary(summary, cohort.summaries, about.info, cohort.unit, pixels, cohort.folds)
+    page = render_cohort_page(cohort, about, section)
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    set_scores = {key: value for one in photos for key, value in pixel_headline(one).items()}
     return ReportFiles(
         folder=folder,
         metrics=metrics,
         summary=summary,
-        headline=headline(cohort.summaries, cohort.unit),
+        headline={**headline(cohort.summaries, cohort.unit), **set_scores},
     )
+
+
+def _write_case(
+    folder: Path,
+    report: CaseReport,
+    context: CaseContext,
+    about: About,
+    given: ReportInput,
+    options: PageOptions,
+) -> None:
+    """Write the page of one case, its PDF and its JSON, all from the same report."""
+    page = render_case_page(
+        report,
+        given.folder,
+        about,
+        context,
+        identifiers=given.identifiers,
+        viewer=options.viewer,
+    )
+    (folder / f"{report.case}.html").write_text(page, encoding="utf-8")
+    write_case_json(folder / f"{report.case}.json", report, about.info, context)
+    if options.pdf:
+        printed = render_case_page(
+            report,
+            given.folder,
+            about,
+            context,
+            identifiers=given.identifiers,
+            index=None,
+            viewer=False,
+        )
+        (folder / f"{report.case}.pdf").write_bytes(pdf_bytes(printed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, Protocol, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import psutil
@@ -16,6 +16,8 @@ from torch.utils.data import Dataset
 from medseg.artefacts import ResampledCase
 from medseg.io.store import open_array
 from medseg.labels import IGNORE_INDEX, LabelScheme
+from medseg.sampling.box import Readable, cut
+from medseg.sampling.redraw import draw_varied
 from medseg.sampling.sampler import PatchSampler
 
 
@@ -31,18 +33,12 @@ class Patch(TypedDict):
     case: str
 
 
-class _Readable(Protocol):
-    """Anything that returns a box of voxels."""
-
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
-        """Read a half-open box over all axes."""
-
-
 class _InMemory:
     """An array in RAM that reads like a store."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
+        self.shape: tuple[int, ...] = array.shape
 
     def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
         """Return a view of a half-open box."""
@@ -96,7 +92,7 @@ class PatchDataset(Dataset[Patch]):
 
     def __getitem__(self, number: int) -> Patch:
         """Return patch ``number``."""
-        ref = self.sampler.draw(number)
+        ref = draw_varied(self.sampler, number, self._label_of)
         image, label = self._cases[ref.case]
         shape = self._shapes[ref.case]
         start = [s - m for s, m in zip(ref.start, self.margin, strict=True)]
@@ -110,7 +106,11 @@ class PatchDataset(Dataset[Patch]):
             "case": ref.case,
         }
 
-    def _open(self, case: ResampledCase) -> tuple[_Readable, _Readable]:
+    def _label_of(self, case: str) -> tuple[Readable, tuple[int, ...]]:
+        """Return where a case's label is read, and its shape."""
+        return self._cases[case][1], self._shapes[case]
+
+    def _open(self, case: ResampledCase) -> tuple[Readable, Readable]:
         """Open or read one case."""
         if case.label is None:
             raise ValueError(f"case {case.id} has no annotation to train on")
@@ -119,47 +119,6 @@ class PatchDataset(Dataset[Patch]):
             return stores
         image, label = (_InMemory(store.read_all()) for store in stores)
         return image, label
-
-
-def cut(
-    source: _Readable,
-    start: Sequence[int],
-    size: Sequence[int],
-    shape: Sequence[int],
-    *,
-    fill: float,
-    dtype: type[np.generic],
-) -> NDArray[Any]:
-    """Copy a box of a store, filling what lies outside.
-
-    Parameters
-    ----------
-    source : store
-        Of shape (*spatial,) or (C, *spatial).
-    start, size : sequence of int
-        Box along the spatial axes; it may leave the array, or miss it altogether.
-    shape : sequence of int
-        Spatial shape of the source.
-    fill : float
-        Value outside.
-    dtype : numpy type
-        Of the result.
-
-    Returns
-    -------
-    ndarray of shape (*size,) or (C, *size)
-    """
-    low = [min(max(a, 0), n) for a, n in zip(start, shape, strict=True)]
-    high = [max(min(a + s, n), lo) for a, s, n, lo in zip(start, size, shape, low, strict=True)]
-    lead = _leading(source, len(shape))
-    part = source.read([*(0 for _ in lead), *low], [*lead, *high])
-    if [b - a for a, b in zip(low, high, strict=True)] == list(size):
-        return np.array(part, dtype=dtype, order="C")
-    out = np.full((*lead, *size), fill, dtype=dtype)
-    inside = (slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-    box: tuple[Any, ...] = (..., *inside)
-    out[box] = part
-    return out
 
 
 def annotated_mask(annotated: Sequence[int], scheme: LabelScheme) -> Tensor:
@@ -176,12 +135,6 @@ def annotated_mask(annotated: Sequence[int], scheme: LabelScheme) -> Tensor:
     mask = torch.zeros(len(scheme.labels) + 1, dtype=torch.bool)
     mask[[0, *annotated]] = True
     return mask
-
-
-def _leading(source: Any, ndim: int) -> tuple[int, ...]:
-    """Return the sizes of the axes before the spatial ones."""
-    shape: tuple[int, ...] = source.array.shape if isinstance(source, _InMemory) else source.shape
-    return shape[: len(shape) - ndim]
 
 
 def _bytes(cases: Sequence[ResampledCase]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from medseg.artefacts import SetAside
+from medseg.artefacts import SetAside, StageTime
 
 R = TypeVar("R")
 
@@ -39,6 +39,8 @@ class Context(Protocol):
     """``cpu`` or ``cuda:N``; ``auto`` has been resolved."""
     earlier_set_aside: tuple[SetAside, ...]
     """Cases that the stages before this one set aside."""
+    earlier_stages: tuple[StageTime, ...]
+    """What the stages before this one took; never part of a result's key."""
     scratch: Path
     """Folder shared by the runs beside this one, for data that a reader generates."""
 
@@ -67,7 +69,8 @@ class Context(Protocol):
             Further keyword arguments, the same for every case and not part of the key (a loaded
             network). What identifies them must be among the items.
         parallel : bool
-            False runs the cases one after another in this process.
+            False runs the cases one after another in this process; where torchrun or srun started
+            several, each takes its share, with an unpickled copy of ``shared``.
         memory : int
             Bytes one case needs at most; sizes the number of workers. 0: unknown.
 
@@ -80,6 +83,48 @@ class Context(Protocol):
         ------
         StageError
             If every case failed.
+        """
+
+    def once(
+        self,
+        function: Callable[..., R],
+        name: str,
+        item: Mapping[str, Any],
+        *,
+        shared: Mapping[str, Any] | None = None,
+    ) -> R:
+        """Call ``function(out=folder, **item, **shared)`` in this process, once for all runs.
+
+        For hours of work that must outlive a change of the stage around it (one fold of several).
+        It is keyed as in `map_cases`, but a killed call finds ``out`` again as it left it, and an
+        error fails the stage.
+
+        Parameters
+        ----------
+        function : callable
+            As in `map_cases`.
+        name : str
+            What is made, for messages; part of the key.
+        item, shared : mapping
+            As in `map_cases`.
+        """
+
+    def finished(self, run: Path, stage: str, kind: type[R]) -> R:
+        """Return what a stage of another run wrote.
+
+        Parameters
+        ----------
+        run : Path
+            Run folder.
+        stage : str
+            Name of the stage.
+        kind : type
+            Class of its artefact.
+
+        Raises
+        ------
+        ConfigError
+            If the run has not finished that stage.
         """
 
     def progress(self, total: float, unit: str) -> AbstractContextManager[Progress]:

@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from medseg.artefacts import (
     DataInfo,
@@ -15,10 +15,12 @@ from medseg.artefacts import (
     Predictions,
     Resampled,
     ResampledCase,
+    TrainedFold,
     TrainedModel,
 )
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, StageError
 from medseg.labels import Label, LabelScheme, Region
+from medseg.planning.wishes import parse_memory
 from medseg.stages.context import Context
 
 if TYPE_CHECKING:
@@ -39,8 +41,24 @@ class Infer:
     batch_size: int | Literal["auto"] = "auto"
     """Tiles per forward pass."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    skip_empty: bool = True
+    """Leave out tiles of a CT that hold nothing but air; they become background."""
+    adaptive: bool = False
+    """See each voxel once, then run overlapping tiles only around foreground: faster, at the risk
+    of a small structure that only an overlapping tile would have shown."""
+    scales: tuple[float, ...] = (1.0,)
+    """Average over the image at these sizes, such as [0.75, 1.0, 1.25]; each costs a pass."""
+    memory: str = "auto"
+    """Memory of the device that a prediction may use, such as ``4GB``; auto: a share of what is
+    free. Smaller batches and half-precision sums keep it."""
 
     def __post_init__(self) -> None:
+        if self.memory != "auto":
+            parse_memory(self.memory, "infer.memory")
+        if not self.scales or min(self.scales) <= 0:
+            raise ConfigError(
+                f"infer.scales is {list(self.scales)}; give factors above 0, such as [0.75, 1.0]"
+            )
         if not 0 <= self.overlap < 1:
             raise ConfigError(
                 f"infer.overlap is {self.overlap}; it must be at least 0 and below 1, such as 0.5"
@@ -52,39 +70,78 @@ class Infer:
         self, resampled: Resampled, plan: Plan, model: TrainedModel, context: Context
     ) -> Predictions:
         """Return one raw prediction per case, on its canonical grid."""
-        recipe = InferRecipe(
-            weights=model.weights,
-            plan=bare_plan(replace(plan, network=model.network)),
-            overlap=self.overlap,
-            mirror=self.mirror,
-            precision=self.precision,
-        )
-        cases = [c for c in resampled.cases if c.split != "train" or c.fold == model.fold]
+        bare = bare_plan(replace(plan, network=model.network))
+        items: dict[str, dict[str, Any]] = {}
+        for case in resampled.cases:
+            weights = tuple(one.weights for one in judges_of(case, model))
+            if weights:
+                recipe = InferRecipe(
+                    weights=weights,
+                    plan=bare,
+                    overlap=self.overlap,
+                    mirror=self.mirror,
+                    precision=self.precision,
+                    skip_empty=self.skip_empty,
+                    adaptive=self.adaptive,
+                    scales=self.scales,
+                )
+                items[case.id] = {"case": case, "recipe": recipe}
         results = context.map_cases(
             predict_case,
-            {case.id: {"case": case, "recipe": recipe} for case in cases},
-            shared={"loader": PredictorLoader(self.batch_size, context.device)},
+            # fold by fold, so that each network is loaded once
+            {name: items[name] for name in sorted(items, key=lambda n: items[n]["recipe"].weights)},
+            shared={"loader": PredictorLoader(self.batch_size, self.memory, context.device)},
             parallel=False,  # one network, which uses all cores or the accelerator by itself
         )
-        return Predictions(cases=tuple(results.done.values()))
+        return Predictions(
+            cases=tuple(results.done[name] for name in items if name in results.done)
+        )
+
+
+def judges_of(case: ResampledCase, model: TrainedModel) -> tuple[TrainedFold, ...]:
+    """Return the networks that predict a case: none that was trained on it.
+
+    A training case is predicted out of fold, by the network that validated on it; where that fold
+    was not trained, by none. Test and unlabelled cases are predicted by all together.
+
+    Raises
+    ------
+    StageError
+        If a network saw the case in training, which the split should have prevented.
+    """
+    chosen = model.folds
+    if case.split == "train":
+        chosen = tuple(one for one in model.folds if one.fold == case.fold)
+    for one in chosen:
+        if case.id in one.cases:
+            raise StageError(
+                f"infer: case {case.id} is a {case.split} case, and the network of fold {one.fold} "
+                "was trained on it; run again from ingest (--force ingest)"
+            )
+    return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferRecipe:
     """All that decides a prediction besides the image; where it is computed is no part of it."""
 
-    weights: Path
+    weights: tuple[Path, ...]
+    """Of the networks whose mean it is."""
     plan: Plan
     overlap: float
     mirror: bool
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    skip_empty: bool
+    adaptive: bool
+    scales: tuple[float, ...] = (1.0,)
 
 
 class PredictorLoader:
     """Build the network when the first case needs it: with every case known, never."""
 
-    def __init__(self, batch_size: int | Literal["auto"], device: str) -> None:
+    def __init__(self, batch_size: int | Literal["auto"], memory: str, device: str) -> None:
         self.batch_size, self.device = batch_size, device
+        self.memory = None if memory == "auto" else round(parse_memory(memory) * 1e9)
         self._loaded: tuple[InferRecipe, Predictor] | None = None
 
     def predictor(self, recipe: InferRecipe) -> Predictor:
@@ -99,9 +156,15 @@ class PredictorLoader:
                 mirror=recipe.mirror,
                 batch_size=self.batch_size,
                 precision=recipe.precision,
+                skip_empty=recipe.skip_empty,
+                adaptive=recipe.adaptive,
+                scales=recipe.scales,
+                memory=self.memory,
             )
-            network = load_network(plan.network, recipe.weights, plan.slice_axis)
-            self._loaded = recipe, Predictor(network, plan, settings, self.device)
+            networks = [
+                load_network(plan.network, weights, plan.slice_axis) for weights in recipe.weights
+            ]
+            self._loaded = recipe, Predictor(networks, plan, settings, self.device)
         return self._loaded[1]
 
 
@@ -121,6 +184,7 @@ def bare_outputs(scheme: LabelScheme) -> LabelScheme:
         labels=tuple(Label(value=row.value, name=row.name) for row in scheme.labels),
         regions=tuple(Region(name=row.name, labels=row.labels) for row in scheme.regions),
         ignore_value=scheme.ignore_value,
+        label_map=scheme.label_map,
     )
 
 

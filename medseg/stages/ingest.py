@@ -116,6 +116,7 @@ def bare_scheme(scheme: LabelScheme) -> LabelScheme:
     return LabelScheme(
         labels=tuple(Label(value=row.value, name=row.name) for row in scheme.labels),
         ignore_value=scheme.ignore_value,
+        label_map=scheme.label_map,
     )
 
 

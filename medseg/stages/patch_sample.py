@@ -25,6 +25,13 @@ class PatchSample:
     """Patch size in voxels of the resampled grid."""
     foreground_share: float = 0.33
     """Share of patches centred on a foreground voxel, its class drawn uniformly."""
+    balance: Literal["case", "dataset"] = "case"
+    """Classes to draw a foreground patch's class from: those of the drawn case, or those of the
+    whole data set (then a case that has it), so that a label that few cases hold is seen as often
+    as the others. No difference where every case has every label."""
+    cat_max_ratio: float = 1.0
+    """A patch of which one class fills more than this share is moved within its case, up to ten
+    times; 0.75 is usual for street scenes, 1 takes every patch."""
     rows: int = 2000
     """Rows of the index that are written out to be looked at."""
     seed: int = 0
@@ -33,6 +40,10 @@ class PatchSample:
         if not 0 <= self.foreground_share <= 1:
             raise ConfigError(
                 f"patch_sample.foreground_share: {self.foreground_share} must lie from 0 to 1"
+            )
+        if not 0 < self.cat_max_ratio <= 1:
+            raise ConfigError(
+                f"patch_sample.cat_max_ratio: {self.cat_max_ratio} must lie above 0, up to 1"
             )
         if self.rows < 0:
             raise ConfigError(f"patch_sample.rows: {self.rows} must be 0 or more")
@@ -51,6 +62,8 @@ class PatchSample:
         index = PatchIndex(
             seed=self.seed,
             foreground_share=self.foreground_share,
+            balance=self.balance,
+            cat_max_ratio=self.cat_max_ratio,
             locations=tuple(
                 CaseLocations(id=name, voxels=row.voxels, file=row.file)
                 for name, row in found.done.items()
@@ -62,9 +75,12 @@ class PatchSample:
 
     def _write_table(self, index: PatchIndex, cases: list[ResampledCase], plan: Plan) -> None:
         """Write the first draws, and log how they spread over classes and cases."""
+        from medseg.io.store import open_array
+        from medseg.sampling.redraw import draw_varied
         from medseg.sampling.sampler import PatchSampler
 
         sampler = PatchSampler(index, cases, plan.patch_size)
+        labels = {c.id: (c.label, c.grid.shape) for c in cases if c.label is not None}
         names = {i: row.name for i, row in enumerate(plan.scheme.labels, start=1)}
         classes: Counter[str] = Counter()
         drawn: Counter[str] = Counter()
@@ -73,7 +89,9 @@ class PatchSample:
             axes = [f"start_{axis}" for axis in "ijk"[: len(plan.patch_size)]]
             writer.writerow(["patch", "case", "class", *axes])
             for number in range(self.rows):
-                ref = sampler.draw(number)
+                ref = draw_varied(
+                    sampler, number, lambda case: (open_array(labels[case][0]), labels[case][1])
+                )
                 name = "" if ref.foreground is None else names[ref.foreground]
                 writer.writerow([number, ref.case, name, *ref.start])
                 classes[name or "anywhere"] += 1

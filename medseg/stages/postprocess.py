@@ -8,15 +8,17 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from medseg.artefacts import (
+    ALL_FOREGROUND,
     Dataset,
     IngestedCase,
     Plan,
     PostprocessRule,
     PredictedCase,
     Predictions,
+    RuleScores,
     Segmentations,
     SegmentedCase,
     TrainedModel,
@@ -29,6 +31,11 @@ from medseg.registry import nearest
 from medseg.stages.context import Context
 from medseg.stages.infer import Infer, bare_outputs
 from medseg.stages.ingest import bare_case
+from medseg.stages.resample import Resample
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +49,17 @@ SETTABLE = ("keep_largest", "min_volume_ml", "fill_holes")
 class Postprocess:
     """Largest component, minimum volume and hole filling per structure, then the original grid.
 
-    ``infer`` is another section of the config; the model folder repeats it, so that
-    `medseg predict` does what this run did.
+    ``infer`` and ``resample`` are other sections of the config; the model folder repeats the one
+    and takes in the earlier model of the other, so that `medseg predict` does what this run did.
     """
 
     writes: ClassVar[str] = "segmentations"
-    publishes: ClassVar[tuple[str, ...]] = ("predictions", "model")
+    publishes: ClassVar[tuple[str, ...]] = ("predictions", "predictions_colour", "model")
     rules: dict[str, dict[str, Any]] | Literal["auto", "off"] = "auto"
-    """auto: what raises the validation Dice; or per structure name the fields of a rule."""
+    """auto: what raises the Dice of out-of-fold predictions beyond chance; or per structure name
+    (``"*"``: all foreground together, first) the fields of a rule."""
     infer: Infer = field(default_factory=Infer)
+    resample: Resample = field(default_factory=Resample)
 
     def __post_init__(self) -> None:
         if isinstance(self.rules, Mapping):
@@ -66,8 +75,9 @@ class Postprocess:
         context: Context,
     ) -> Segmentations:
         """Return the finished predictions and the model folder."""
-        from medseg.model_folder import Inference, write_model_folder
-        from medseg.postprocess.rules import check_rules
+        from medseg.model_folder import Inference, read_model_folder, write_model_folder
+        from medseg.postprocess.export import label_colours
+        from medseg.postprocess.rules import acting_rules, check_rules
 
         ingested = {one.case.id: one for one in dataset.cases}
         scheme = bare_outputs(plan.scheme)
@@ -81,7 +91,8 @@ class Postprocess:
                     "grid": ingested[pred.id].grid,
                     "orientation": ingested[pred.id].orientation,
                     "scheme": scheme,
-                    "rules": rules,
+                    "rules": acting_rules(rules),
+                    "colours": label_colours(plan.scheme, ingested[pred.id].grid.ndim),
                 }
                 for pred in predictions.cases
             },
@@ -93,6 +104,12 @@ class Postprocess:
             replace(done, file=Path(shutil.copyfile(done.file, folder / done.file.name)))
             for done in results.done.values()
         )
+        coloured = [done for done in results.done.values() if done.colour is not None]
+        for done in coloured:
+            pictures = context.workdir / "predictions_colour"
+            pictures.mkdir(exist_ok=True)
+            shutil.copyfile(str(done.colour), pictures / done.file.name)
+        previous = self.resample.previous
         model_folder = write_model_folder(
             context.workdir / "model",
             plan=plan,
@@ -102,7 +119,11 @@ class Postprocess:
                 overlap=self.infer.overlap,
                 mirror=self.infer.mirror,
                 precision=self.infer.precision,
+                skip_empty=self.infer.skip_empty,
+                adaptive=self.infer.adaptive,
+                scales=self.infer.scales,
             ),
+            previous=read_model_folder(Path(previous)).folder if previous is not None else None,
         )
         return Segmentations(cases=cases, rules=rules, model=model_folder)
 
@@ -118,29 +139,44 @@ class Postprocess:
             return ()
         if isinstance(self.rules, Mapping):
             return tuple(PostprocessRule(structure=name, **s) for name, s in self.rules.items())
-        from medseg.postprocess.learn import choose_rules
+        return learn_rules(ingested, scheme, predictions, context)
 
-        items = {
-            pred.id: {
-                "pred": pred.pred,
-                "case": bare_case(ingested[pred.id].case),
-                "digest": ingested[pred.id].digest,
-                "scheme": scheme,
-            }
-            for pred in predictions.cases
-            if pred.split == "train" and ingested[pred.id].case.label
+
+def learn_rules(
+    ingested: Mapping[str, IngestedCase],
+    scheme: LabelScheme,
+    predictions: Predictions,
+    context: Context,
+) -> tuple[PostprocessRule, ...]:
+    """Decide on the out-of-fold predictions that have a reference."""
+    from medseg.postprocess.learn import choose_rules, describe, without_harm
+    from medseg.postprocess.rules import acting_rules
+
+    items = {
+        pred.id: {
+            "pred": pred.pred,
+            "case": bare_case(ingested[pred.id].case),
+            "digest": ingested[pred.id].digest,
+            "scheme": scheme,
         }
-        if not items:
-            logger.info("no validation case has an annotation: nothing is post-processed")
-            return ()
-        scored = context.map_cases(score_rules, items, memory=_memory(ingested.values()))
-        rules = choose_rules(list(scored.done.values()), scheme)
-        for rule in rules:
-            logger.info(
-                "%s: %s, Dice on %d validation cases %.4f -> %.4f",
-                rule.structure, _describe(rule), len(items), rule.dice_before, rule.dice_after,
-            )  # fmt: skip
-        return rules
+        for pred in predictions.cases
+        if pred.split == "train" and ingested[pred.id].case.label
+    }
+    if not items:
+        logger.info("no validation case has an annotation: nothing is post-processed")
+        return ()
+    memory = _memory(ingested.values())
+    scored = context.map_cases(score_rules, items, memory=memory)
+    patients = [ingested[name].case.group or name for name in scored.done]
+    rules = choose_rules(list(scored.done.values()), scheme, patients)
+    acting = acting_rules(rules)
+    if scheme.regions and acting:  # of labels, which do not overlap, none can harm another
+        tried = {name: {**item, "rules": acting} for name, item in items.items()}
+        effects = context.map_cases(score_effects, tried, memory=memory)
+        rules = without_harm(rules, list(effects.done.values()))
+    for rule in rules:
+        logger.info("%s: %s (%s)", _where(rule), describe(rule), rule.reason)
+    return rules
 
 
 def score_rules(
@@ -150,19 +186,43 @@ def score_rules(
     case: Case,
     digest: str,  # noqa: ARG001 - names the content of the files, so it is part of the key
     scheme: LabelScheme,
-) -> dict[str, tuple[float, ...]]:
-    """Score every candidate rule on one validation case."""
-    from medseg.io.load import load_image, load_label
+) -> RuleScores:
+    """Score every candidate rule on one out-of-fold prediction."""
     from medseg.io.store import open_array
-    from medseg.postprocess.learn import case_dice
+    from medseg.postprocess.candidates import case_scores
+
+    label, grid, covered = _reference(case, scheme)
+    return case_scores(open_array(pred).read_all(), label, scheme, grid.voxel_volume_ml, covered)
+
+
+def score_effects(
+    *,
+    out: Path,  # noqa: ARG001 - nothing is written but the result
+    pred: Path,
+    case: Case,
+    digest: str,  # noqa: ARG001 - names the content of the files, so it is part of the key
+    scheme: LabelScheme,
+    rules: tuple[PostprocessRule, ...],
+) -> dict[str, dict[str, float]]:
+    """Score on one out-of-fold prediction what each rule does to every structure."""
+    from medseg.io.store import open_array
+    from medseg.postprocess.candidates import rule_effects
+
+    label, grid, covered = _reference(case, scheme)
+    return rule_effects(open_array(pred).read_all(), label, grid, scheme, rules, covered)
+
+
+def _reference(
+    case: Case, scheme: LabelScheme
+) -> tuple[NDArray[np.int16], Grid, tuple[int, ...] | None]:
+    """Read a case's class indices, its grid, and the classes that the annotation covers."""
+    from medseg.io.load import load_image, load_label
 
     covered = None
     if case.annotated is not None:
         covered = tuple(scheme.index_of(name) for name in case.annotated)
     image = load_image(case)
-    label = load_label(case, scheme, image)
-    voxel_ml = image.volume.grid.voxel_volume_ml
-    return case_dice(open_array(pred).read_all(), label, scheme, voxel_ml, covered)
+    return load_label(case, scheme, image), image.volume.grid, covered
 
 
 def finish_case(
@@ -173,17 +233,26 @@ def finish_case(
     orientation: str,
     scheme: LabelScheme,
     rules: tuple[PostprocessRule, ...],
+    colours: tuple[str, ...] = (),
 ) -> SegmentedCase:
-    """Clean one prediction and write it on the grid of its input."""
+    """Clean one prediction and write it on the grid of its input; a photograph's in colour too."""
     from medseg.io.store import open_array, write_array
-    from medseg.postprocess.export import prediction_name, stored_grid, write_prediction
+    from medseg.postprocess.export import (
+        prediction_name,
+        stored_grid,
+        write_coloured,
+        write_prediction,
+    )
     from medseg.postprocess.rules import apply_rules
 
     indices = apply_rules(open_array(pred.pred).read_all(), grid, scheme, rules)
     file = out / prediction_name(pred.id, grid.ndim)
     write_prediction(file, indices, grid, stored_grid(grid, orientation), scheme)
     store = write_array(out / "pred.b2nd", indices)
-    return SegmentedCase(id=pred.id, split=pred.split, fold=pred.fold, file=file, pred=store)
+    colour = write_coloured(out / "colour.png", indices, colours) if colours else None
+    return SegmentedCase(
+        id=pred.id, split=pred.split, fold=pred.fold, file=file, pred=store, colour=colour
+    )
 
 
 def _check_settings(structure: str, settings: Mapping[str, Any]) -> None:
@@ -205,11 +274,6 @@ def _memory(cases: Iterable[IngestedCase]) -> int:
     return BYTES_PER_VOXEL * max(math.prod(one.grid.shape) for one in cases)
 
 
-def _describe(rule: PostprocessRule) -> str:
-    """Say in words what a rule does."""
-    steps = [
-        *(["largest component"] if rule.keep_largest else []),
-        *([f"at least {rule.min_volume_ml:g} mL"] if rule.min_volume_ml else []),
-        *(["holes filled"] if rule.fill_holes else []),
-    ]
-    return ", ".join(steps) or "nothing helps"
+def _where(rule: PostprocessRule) -> str:
+    """Name what a rule is for."""
+    return "all foreground" if rule.structure == ALL_FOREGROUND else rule.structure

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medseg.reporting.assess import AssessedCase
     from medseg.reporting.case_report import CaseReport, Role
     from medseg.reporting.render import About
+    from medseg.reporting.scan_checks import TrainingScans
     from medseg.reporting.write import ReportInput
 
 BYTES_PER_VOXEL = 10
@@ -39,6 +40,16 @@ class Report:
     publishes: ClassVar[tuple[str, ...]] = ("report",)
     identifiers: Literal["drop", "keep"] = "drop"
     """keep: patient identifiers of the source files may appear in the report."""
+    viewer: bool = True
+    """Put an interactive viewer into each case page (1 to 7 MB)."""
+    pdf: bool = False
+    """Write each case page as PDF too; needs ``pip install 'medseg[report]'``."""
+
+    def __post_init__(self) -> None:
+        if self.pdf:
+            from medseg.reporting.pdf import check_pdf
+
+            check_pdf()
 
     def run(
         self,
@@ -52,7 +63,7 @@ class Report:
         from medseg.reporting.cohort_page import Cohort
         from medseg.reporting.tables import summaries_by_role
         from medseg.reporting.words import usual_components
-        from medseg.reporting.write import write_report
+        from medseg.reporting.write import PageOptions, write_report
 
         ingested = {case.case.id: case for case in dataset.cases}
         assessed = _assess(dataset, segmentations, ingested, context)
@@ -64,11 +75,18 @@ class Report:
             set_aside=self._set_aside(context, assessed.set_aside),
             decisions=plan.decisions,
             rules=segmentations.rules,
-            history=model.history,
+            histories={one.fold: one.history for one in model.folds},
+            training=_training(dataset, plan),
+            stages=context.earlier_stages,
         )
         names = ("background", *(label.name for label in dataset.scheme.labels))
         return write_report(
-            context.workdir / "report", cohort, _about(dataset, model), inputs, names
+            context.workdir / "report",
+            cohort,
+            _about(dataset, model),
+            inputs,
+            names,
+            PageOptions(viewer=self.viewer, pdf=self.pdf),
         )
 
     def _collect(
@@ -140,6 +158,18 @@ def _assess(
     return context.map_cases(assess_case, items, memory=largest * per_voxel)
 
 
+def _training(dataset: Dataset, plan: Plan) -> TrainingScans | None:
+    """Sum up the training scans, to tell which other scans are unlike them."""
+    from medseg.reporting.scan_checks import training_scans
+
+    scans = [case for case in dataset.cases if case.split == "train"]
+    intensity = None
+    if plan.normalization and plan.normalization[0].scheme == "ct":
+        known = dataset.fingerprint.intensities[:1]
+        intensity = next(((i.percentile_00_5, i.percentile_99_5) for i in known), None)
+    return training_scans([s.grid for s in scans], [s.orientation for s in scans], intensity)
+
+
 def _role(segmented: SegmentedCase, source: IngestedCase) -> Role:
     """Tell what a case is for in the report."""
     if segmented.split == "predict" or not source.case.label:
@@ -161,9 +191,12 @@ def _about(dataset: Dataset, model: TrainedModel) -> About:
     """Collect what the footers say."""
     from medseg.reporting.render import About
 
-    network = f"{model.network.name}, {model.best_step:,} of {model.steps:,} steps"
+    first, *others = model.folds
+    trained = f"{first.best_step:,} of {first.steps:,} steps, fold {first.fold}"
+    if others:
+        trained = f"mean of the folds {', '.join(str(one.fold) for one in model.folds)}"
     return About(
-        model=f"{network}, fold {model.fold}",
+        model=f"{model.network.name}, {trained}",
         version=medseg.__version__,
         info=dataset.info,
         made=date.today().isoformat(),

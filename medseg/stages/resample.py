@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 from medseg.artefacts import Dataset, IngestedCase, Plan, Resampled, ResampledCase
 from medseg.case import Case
 from medseg.errors import ConfigError
+from medseg.geometry.resize import Resize
 from medseg.geometry.volume import Grid
 from medseg.labels import LabelScheme
 from medseg.preprocessing import Box, Recipe, preprocess
+from medseg.previous import add_previous
 from medseg.stages.context import Context
 from medseg.stages.ingest import bare_case, bare_scheme
+from medseg.stages.previous import previous_token, read_previous, unseen_predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,18 @@ class Resample:
 
     writes: ClassVar[str] = "resampled"
     spacing: tuple[float, ...] | Literal["auto"] = "auto"
-    """Target spacing in mm, canonical axis order (left-right, front-back, feet-head)."""
+    """Target spacing in mm, canonical axis order (left-right, front-back, feet-head); of
+    photographs in px of the original: 2 halves them."""
+    short_side: int | None = None
+    """For photographs in place of a spacing: px of the shorter side that each is brought to."""
+    size: tuple[int, ...] | None = None
+    """For photographs in place of a spacing: [rows, cols] that each is brought to, distorted
+    where its own sides differ in proportion."""
+    resolution: Literal["full", "low"] = "full"
+    """``low``: a coarser grid on which a patch covers a quarter of a case (nnU-Net's 3d_lowres)."""
+    previous: str | None = None
+    """Folder of a finished run of the same manifest with ``train.folds: all``: the network also
+    sees what that run predicts (a cascade). See ``docs/cascade.md``."""
     order: int = 3
     """Spline order for images: 3 (cubic) or 1 (linear)."""
     crop: bool = True
@@ -38,9 +53,32 @@ class Resample:
     def __post_init__(self) -> None:
         if self.order not in (1, 3):
             raise ConfigError(f"resample.order: {self.order} must be 3 (cubic) or 1 (linear)")
+        rules = {
+            "spacing": self.spacing != "auto",
+            "short_side": self.short_side,
+            "size": self.size,
+        }
+        told = [f"resample.{name}" for name, given in rules.items() if given]
+        if len(told) > 1:
+            raise ConfigError(f"{' and '.join(told)} are two rules for one size; keep one")
+        for name, sides in (("short_side", (self.short_side,)), ("size", self.size or ())):
+            if any(side is not None and side < 1 for side in sides):
+                raise ConfigError(f"resample.{name}: {list(sides)} must be 1 px or more")
+
+    @property
+    def resize(self) -> Resize | None:
+        """The size that each photograph is brought to, where one is set."""
+        if self.short_side is None and self.size is None:
+            return None
+        return Resize(short_side=self.short_side, size=self.size)
+
+    def inputs_token(self) -> str:
+        """Name the predictions that are read, as a part of the stage's key."""
+        return "" if self.previous is None else previous_token(Path(self.previous))
 
     def run(self, dataset: Dataset, plan: Plan, context: Context) -> Resampled:
-        """Write each case on its new grid."""
+        """Write each case on its new grid, with the earlier run's prediction behind the image."""
+        previous = self._previous(dataset, context)
         recipe = Recipe.of(plan)
         scheme = bare_scheme(dataset.scheme)
         cases = {row.case.id: row for row in dataset.cases}
@@ -54,8 +92,17 @@ class Resample:
             }
             for name, row in cases.items()
         }
-        memory = max(_bytes_needed(row, recipe) for row in dataset.cases)
-        results = context.map_cases(resample_case, items, memory=memory)
+        if previous is not None:
+            items = {
+                # a prediction stands in a folder named after its content
+                name: {**items[name], "previous": file.parent.name}
+                for name, file in previous.items()
+            }
+        channels = plan.in_channels
+        memory = max(_bytes_needed(row, recipe, channels) for row in dataset.cases)
+        results = context.map_cases(
+            resample_case, items, shared={"predictions": previous or {}}, memory=memory
+        )
         return Resampled(
             cases=tuple(
                 ResampledCase(
@@ -73,6 +120,20 @@ class Resample:
                 for name, stored in results.done.items()
             )
         )
+
+    def _previous(self, dataset: Dataset, context: Context) -> dict[str, Path] | None:
+        """Find the earlier run's prediction of each case; set aside those it has none of."""
+        if self.previous is None:
+            return None
+        found = unseen_predictions(dataset, read_previous(Path(self.previous), context))
+        for row in dataset.cases:
+            if row.case.id not in found:
+                context.set_aside(
+                    row.case.id,
+                    f"case {row.case.id}: {self.previous} (resample.previous) has no prediction "
+                    "of it; see what that run says of the case",
+                )
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +153,10 @@ def resample_case(
     box: Box,
     scheme: LabelScheme,
     recipe: Recipe,
+    previous: str | None = None,
     *,
     out: Path,
+    predictions: Mapping[str, Path],
 ) -> StoredCase:
     """Write one case's image and annotation at the planned spacing.
 
@@ -106,6 +169,10 @@ def resample_case(
         Content box on the canonical grid.
     scheme : LabelScheme
     recipe : Recipe
+    previous : str, optional
+        Names the content of the case's file among ``predictions``.
+    predictions : mapping of str to Path
+        Case id to an earlier run's class indices on the canonical grid.
     out : Path
         Folder for ``image.b2nd`` and ``label.b2nd``.
 
@@ -116,10 +183,13 @@ def resample_case(
     """
     from medseg.geometry.resample import resample_label
     from medseg.io.load import load_image, load_label
-    from medseg.io.store import write_array
+    from medseg.io.store import open_array, write_array
 
     image = load_image(case)
     done = preprocess(image.volume, recipe, box)
+    if previous is not None:
+        pred = open_array(predictions[case.id]).read_all()
+        done = add_previous(done, pred, len(scheme.labels), coarse_axis=recipe.coarse_axis)
     label_file = None
     if case.label:
         label = load_label(case, scheme, image)
@@ -146,11 +216,10 @@ def annotated_indices(case: Case, scheme: LabelScheme) -> tuple[int, ...]:
     )
 
 
-def _bytes_needed(row: IngestedCase, recipe: Recipe) -> int:
+def _bytes_needed(row: IngestedCase, recipe: Recipe, channels: int) -> int:
     """Estimate the memory of one case: source and result as float32, each with two copies."""
     from medseg.geometry.resample import resampled_grid
 
     grid = row.grid
-    channels = len(recipe.normalization)
-    after = prod(resampled_grid(grid, recipe.spacing).shape)
+    after = prod(resampled_grid(grid, recipe.spacing_for(grid)).shape)
     return 4 * 3 * channels * (prod(grid.shape) + after)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from medseg.artefacts import PatchIndex, Plan, Resampled, TrainedModel
-from medseg.errors import ConfigError
+from medseg.artefacts import (
+    PatchIndex,
+    Plan,
+    Resampled,
+    ResampledCase,
+    TrainedFold,
+    TrainedModel,
+)
+from medseg.errors import ConfigError, StageError
+from medseg.labels import LabelScheme
 from medseg.stages.context import Context, Progress
 
 if TYPE_CHECKING:
@@ -25,33 +36,59 @@ class Train:
 
     writes: ClassVar[str] = "model"
     budget: str = "auto"
-    """``90s``, ``10min``, ``2h`` of wall time, or ``50000it`` of optimiser steps; auto: planned."""
+    """``90s``, ``10min``, ``2h`` of wall time, ``50000it`` of optimiser steps, or ``plateau``: as
+    long as validation rises, and no longer than ``plateau,2h`` says; auto: planned."""
     batch_size: int | Literal["auto"] = "auto"
     """Patches per step and device."""
-    fold: int = 0
-    """Fold whose cases validate; the others train."""
+    memory: str = "auto"
+    """Memory to plan for, such as ``24GB``: batch and patch grow or shrink to it. auto: what the
+    network's preset is made for, and no more than is free."""
+    folds: int | list[int] | Literal["all"] = 0
+    """Fold whose cases validate while the others train; of several, or ``all``, each is one
+    training, and the networks together are the model. See ``docs/cross_validation.md``."""
     loss: dict[str, Any] | list[dict[str, Any]] = field(default_factory=lambda: dict(DEFAULT_LOSS))
     """Loss name and its arguments; of a list, the sum: each term may also have ``weight`` (a number
-    or a schedule), ``as`` (its name in the log) and ``auto_balance``. See ``docs/losses.md``."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    or a schedule), ``as`` (its name in the log) and ``auto_balance``. ``class_weights`` may also
+    name a rule over the training labels: inverse, median_frequency or enet. See
+    ``docs/losses.md``."""
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    """muon: momentum with orthogonalised updates; in few steps it goes furthest."""
     lr: float | Literal["auto"] = "auto"
-    """Peak learning rate; auto: 2e-3 for adamw, 1e-2 for sgd."""
+    """Peak learning rate; auto: 4e-3 for muon, 2e-3 for adamw, 1e-2 for sgd."""
+    encoder_lr: float = 1.0
+    """Learning rate of the network's encoder as a share of ``lr``, such as 0.1 for one that comes
+    with pretrained weights."""
+    momentum: float | Literal["auto"] = "auto"
+    """Of muon and sgd; auto: 0.9 for muon, 0.99 for sgd."""
     weight_decay: float = 3e-5
-    schedule: Literal["cosine", "poly"] = "cosine"
-    """Shape of the learning rate over the budget, after a short linear warm-up."""
+    schedule: Literal["cosine", "poly", "one_cycle"] = "cosine"
+    """Shape of the learning rate over the budget, after a short linear warm-up; a plateau budget
+    holds it constant and then cools down."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed where the device computes it natively, else 32-true."""
     augment: dict[str, Any] = field(default_factory=dict)
-    """Overrides of `medseg.transforms.AUGMENTATIONS` by name; ``{enabled: false}`` for none."""
-    ema: float = 0.0
-    """Decay of the running average of weights that is validated and kept; 0 for none."""
+    """Overrides by transform; ``{preset: nnunet}`` or ``photographs`` for another list,
+    ``{enabled: false}`` for none. See ``docs/augmentation.md``."""
+    ema: float | Literal["auto"] = 0.0
+    """Decay of the running average of weights that is validated and kept; 0 for none, ``auto`` for
+    one that looks back over about 5 % of the steps so far, however many. A plateau budget always
+    averages: there 0 is ``auto``."""
+    hard_cases: bool = False
+    """Draw cases with a high training loss oftener: by their mean loss over the average of all,
+    from 0.5 to 3 times, moved after each validation; ``sampling.csv`` shows it."""
+    compile: bool | Literal["auto"] = "auto"
+    """``torch.compile``; auto: on CUDA where a trial shows it to be faster and the budget is long
+    enough (20 min, 20 000 steps), never on a CPU."""
     validations: int = 10
     """Validations on whole cases, evenly spread over the budget."""
     checkpoint_every: str = "60s"
     """How much work a killed run may lose at most."""
     gradient_clip: float = 12.0
     devices: int = 1
-    """Devices (or CPU processes) for data-parallel training."""
+    """Devices (or CPU processes) for data-parallel training; each takes ``batch_size`` patches per
+    step. Under torchrun or srun it is the number of processes. See ``docs/distributed.md``."""
+    sync_batchnorm: bool = False
+    """Let batch norm take its statistics over the patches of all devices; on CUDA alone."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,7 +98,6 @@ class Train:
             Budget.parse(self.budget)
         Budget.parse(self.checkpoint_every, "train.checkpoint_every")
         least: dict[str, tuple[float, float]] = {
-            "fold": (self.fold, 0),
             "validations": (self.validations, 1),
             "devices": (self.devices, 1),
             "gradient_clip": (self.gradient_clip, 0),
@@ -71,89 +107,233 @@ class Train:
         for key, (value, low) in least.items():
             if value < low:
                 raise ConfigError(f"train.{key} is {value}; it must be at least {low:g}")
-        if not 0 <= self.ema < 1:
+        check_folds(self.folds)
+        if self.ema != "auto" and not 0 <= self.ema < 1:
             raise ConfigError(f"train.ema is {self.ema}; it must be at least 0 and below 1")
+        if self.encoder_lr <= 0:
+            raise ConfigError(f"train.encoder_lr is {self.encoder_lr}; it must be above 0")
+        if self.momentum != "auto" and not 0 < self.momentum < 1:
+            raise ConfigError(f"train.momentum is {self.momentum}; it must lie between 0 and 1")
         if self.lr != "auto" and self.lr <= 0:
             raise ConfigError(f"train.lr is {self.lr}; it must be above 0")
+        if self.augment:
+            from medseg.transforms import resolve_settings
+
+            resolve_settings(self.augment)
         if self.loss != DEFAULT_LOSS:  # only a chosen loss is worth the import of torch here
             from medseg.losses import check_loss
+            from medseg.losses.class_frequency import with_class_weights
 
-            check_loss(self.loss)
+            check_loss(with_class_weights(self.loss, lambda _: None))
 
     def run(
         self, resampled: Resampled, patches: PatchIndex, plan: Plan, context: Context
     ) -> TrainedModel:
-        """Return the trained model."""
-        import shutil
+        """Return the trained networks; each fold is trained once, whatever is asked beside it."""
+        from medseg.training.task import split_fold
 
-        from medseg.training.launch import train
-        from medseg.training.loop import best_weights
-        from medseg.training.state import HISTORY
-        from medseg.training.task import Task, split_fold
-
+        cases = tuple(c for c in resampled.cases if c.split == "train" and c.label is not None)
+        folds = self.chosen_folds(cases)
         located = {row.id for row in patches.locations}
-        cases, validation = split_fold(resampled.cases, self.fold, located)
-        task = Task(
-            recipe=self.recipe(plan, context.device),
-            plan=plan,
-            patches=patches,
-            train=cases,
-            validation=validation,
-            folder=context.workdir,
-        )
-        logger.info("training on %d cases, validating on %d", len(cases), len(validation))
-        budget = task.recipe.budget
-        with context.progress(budget.total, budget.unit) as progress:
-            monitor = ContextMonitor(context, progress)
-            state = train(task, monitor, device=context.device, devices=self.devices)
-        weights = context.workdir / WEIGHTS
-        shutil.copyfile(best_weights(task, state), weights)
-        return TrainedModel(
-            weights=weights,
-            network=plan.network,
-            fold=self.fold,
-            steps=state.step,
-            best_step=state.best_step,
-            validation_dice={k: v for k, v in state.best_dice.items() if k != "mean" and v == v},
-            history=context.workdir / HISTORY,
-            seconds=state.seconds,
-        )
+        for fold in folds:  # what cannot be trained is said before the first hour
+            split_fold(cases, fold, located)
+        budget = self.recipe(plan, context.device).budget
+        members = []
+        with context.progress(budget.total * len(folds), budget.unit) as progress:
+            for fold in folds:
+                monitor = ContextMonitor(context, progress, fold if len(folds) > 1 else None)
+                item = {
+                    "stage": replace(self, folds=fold, memory="auto"),  # the plan has fitted it
+                    "fold": fold,
+                    "plan": without_origin(plan),
+                    "patches": patches,
+                    "cases": cases,
+                }
+                shared = {"monitor": monitor, "device": context.device}
+                members.append(context.once(train_fold, f"fold {fold}", item, shared=shared))
+                monitor.fill(budget.total)
+        return TrainedModel(network=plan.network, folds=tuple(members))
+
+    def chosen_folds(self, cases: Sequence[ResampledCase]) -> tuple[int, ...]:
+        """Return the numbers of the folds to train, in order."""
+        if isinstance(self.folds, int):
+            return (self.folds,)
+        if self.folds != "all":
+            return tuple(sorted(self.folds))
+        found = sorted({c.fold for c in cases if c.fold is not None})
+        if not found:
+            raise StageError(
+                "train: no annotated case has a fold, so train.folds=all names none; set "
+                "'splits.folds' in the manifest to 2 or more"
+            )
+        return tuple(found)
 
     def recipe(self, plan: Plan, device: str) -> Recipe:
-        """Resolve every ``auto`` for a device."""
+        """Resolve every ``auto`` for a device; class weights by a rule are left out."""
+        from medseg.losses.class_frequency import with_class_weights
         from medseg.training.launch import choose_precision
         from medseg.training.schedule import Budget
         from medseg.training.task import Recipe
 
-        rates = {"adamw": 2e-3, "sgd": 1e-2}
+        rates = {"muon": 4e-3, "adamw": 2e-3, "sgd": 1e-2}
+        budget = Budget.parse(plan.budget if self.budget == "auto" else self.budget)
         return Recipe(
-            budget=Budget.parse(plan.budget if self.budget == "auto" else self.budget),
+            budget=budget,
             batch_size=plan.batch_size if self.batch_size == "auto" else self.batch_size,
-            loss=self.loss,
+            loss=planned_loss(with_class_weights(self.loss, lambda _: None), plan),
             optimizer=self.optimizer,
             lr=rates[self.optimizer] if self.lr == "auto" else self.lr,
+            encoder_lr=self.encoder_lr,
+            momentum=None if self.momentum == "auto" else self.momentum,
             weight_decay=self.weight_decay,
             schedule=self.schedule,
             precision=choose_precision(device) if self.precision == "auto" else self.precision,
             augment=dict(self.augment),
-            ema=self.ema,
+            ema="auto" if budget.plateau and self.ema == 0 else self.ema,
+            hard_cases=self.hard_cases,
+            compile=self.compile,
             validations=self.validations,
             checkpoint_every=Budget.parse(self.checkpoint_every, "train.checkpoint_every"),
             gradient_clip=self.gradient_clip,
+            sync_batchnorm=self.sync_batchnorm,
             seed=self.seed,
         )
 
 
-class ContextMonitor:
-    """Hands what a training tells to the runner."""
+def planned_loss(
+    loss: dict[str, Any] | list[dict[str, Any]], plan: Plan
+) -> dict[str, Any] | list[dict[str, Any]]:
+    """Let the default loss take its Dice as planned; a loss that was chosen stands as it is."""
+    return {**DEFAULT_LOSS, "batch": True} if loss == DEFAULT_LOSS and plan.batch_dice else loss
 
-    def __init__(self, context: Context, progress: Progress) -> None:
-        self.context, self.progress = context, progress
+
+def weighed_loss(
+    loss: dict[str, Any] | list[dict[str, Any]], cases: Sequence[ResampledCase], scheme: LabelScheme
+) -> dict[str, Any] | list[dict[str, Any]]:
+    """Put numbers in place of the rules for class weights, from the labels of training cases.
+
+    Raises
+    ------
+    ConfigError
+        If the network's outputs are regions, which overlap.
+    """
+    from medseg.io.store import open_array
+    from medseg.losses.class_frequency import (
+        Rule,
+        class_counts,
+        class_weights,
+        say_weights,
+        with_class_weights,
+    )
+
+    counted: list[Any] = []  # once, for all terms that ask
+
+    def weigh(rule: Rule) -> list[float]:
+        if scheme.regions:
+            raise ConfigError(
+                f"train.loss: class_weights '{rule}' is for labels, and regions overlap; give one "
+                "number per region"
+            )
+        if not counted:
+            labels = (open_array(c.label).read_all() for c in cases if c.label is not None)
+            counted.extend(class_counts(labels, scheme.num_classes))
+        weights = class_weights(counted[0], counted[1], rule)
+        say_weights(rule, scheme.output_names, weights)
+        return weights
+
+    return with_class_weights(loss, weigh)
+
+
+def train_fold(
+    *,
+    out: Path,
+    stage: Train,
+    fold: int,
+    plan: Plan,
+    patches: PatchIndex,
+    cases: tuple[ResampledCase, ...],
+    monitor: ContextMonitor,
+    device: str,
+) -> TrainedFold:
+    """Train on all folds but one; go on from what a killed training left in ``out``."""
+    from medseg.training.launch import train
+    from medseg.training.loop import best_weights
+    from medseg.training.state import HISTORY
+    from medseg.training.task import Task, split_fold
+
+    training, validation = split_fold(cases, fold, {row.id for row in patches.locations})
+    loss = planned_loss(weighed_loss(stage.loss, training, plan.scheme), plan)
+    task = Task(
+        recipe=replace(stage.recipe(plan, device), loss=loss),
+        plan=plan,
+        patches=patches,
+        train=training,
+        validation=validation,
+        folder=out,
+    )
+    logger.info(
+        "fold %d: training on %d cases, validating on %d", fold, len(training), len(validation)
+    )
+    state = train(task, monitor, device=device, devices=stage.devices)
+    weights = Path(shutil.copyfile(best_weights(task, state), out / WEIGHTS))
+    return TrainedFold(
+        fold=fold,
+        weights=weights,
+        cases=tuple(case.id for case in training),
+        steps=state.step,
+        best_step=state.best_step,
+        validation_dice={k: v for k, v in state.best_dice.items() if k != "mean" and v == v},
+        history=out / HISTORY,
+        seconds=state.seconds,
+    )
+
+
+def check_folds(folds: int | list[int] | Literal["all"]) -> None:
+    """Refuse negative, repeated and missing fold numbers."""
+    if folds == "all":
+        return
+    numbers = [folds] if isinstance(folds, int) else folds
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise ConfigError(
+            f"train.folds is {folds}; it must be all, a fold's number (0 or more), or a list of "
+            "different ones such as [0, 1, 2]"
+        )
+
+
+def without_origin(plan: Plan) -> Plan:
+    """Keep of a plan what decides a training: where data and numbers came from does not."""
+    info = replace(plan.info, name="", title="", licence="", citation="", digest="")
+    return replace(plan, info=info, decisions=())
+
+
+class ContextMonitor:
+    """Hands what a training tells to the runner; of several folds, under the fold's name.
+
+    Parameters
+    ----------
+    context : Context
+    progress : Progress
+        One bar for all folds.
+    fold : int, optional
+        Given where there are several: metrics become ``fold<k>/train/loss`` and so on.
+    """
+
+    def __init__(self, context: Context, progress: Progress, fold: int | None = None) -> None:
+        self.context, self.progress, self.fold = context, progress, fold
+        self.used = 0.0
 
     def advance(self, amount: float, note: str) -> None:
         """Move the bar."""
-        self.progress.advance(amount, note=note)
+        self.used += amount
+        where = "" if self.fold is None else f"fold {self.fold} "
+        self.progress.advance(amount, note=f"{where}{note}".strip())
+
+    def fill(self, total: float) -> None:
+        """Move the bar to the end of this fold's share: it may have been known already."""
+        if self.used < total:
+            self.advance(total - self.used, "")
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Hand metrics to the tracker."""
-        self.context.log_metrics(metrics, step)
+        prefix = "" if self.fold is None else f"fold{self.fold}/"
+        self.context.log_metrics({f"{prefix}{name}": v for name, v in metrics.items()}, step)

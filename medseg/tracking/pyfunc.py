@@ -63,13 +63,14 @@ class ArrayModel:
     ) -> NDArray[np.int16]:
         """Segment one image (C, *spatial)."""
         from medseg.geometry.volume import Volume
+        from medseg.inference.cascade import network_input
         from medseg.postprocess.rules import apply_rules
-        from medseg.preprocessing import Recipe, preprocess
+        from medseg.preprocessing import preprocess
 
         volume = Volume(data=image, affine=affine)
-        ready = preprocess(volume, Recipe.of(self.model.plan))
+        ready = preprocess(volume, self.model.recipe)
         indices = self.predictor.indices(
-            ready.image,
+            network_input(self.predictor, ready, case=case, source=volume.grid),
             case=case,
             crop_start=ready.crop_start,
             crop_stop=ready.crop_stop,

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 
 from lightning_fabric import Fabric
 
+from medseg.training import plateau
 from medseg.training.meter import Meter
+from medseg.training.schedule import lr_factor
 from medseg.training.state import State
 from medseg.training.task import Monitor, Task
 from medseg.training.validation import voxels_to_predict
 
+logger = logging.getLogger(__name__)
+
+LOG_POINTS = 100
+"""Times that the training loss is logged over the budget."""
+PLATEAU_LOG_POINTS = 1000
+"""The same over the bound of a plateau budget, most of which is seldom used."""
+TOLD_WAIT = 0.05
+"""Share of the time that the device waits for data from which it is told beside the bar."""
 VALIDATION_SHARE = 0.25
 """Of a time budget, validations take at most about this share: one that would not fit is passed
 over, except the last. A budget of steps runs all of them, so that it is reproducible."""
@@ -39,8 +50,11 @@ class Clock:
         self.told_at = time.monotonic()
         predicted = sum(voxels_to_predict(c, task.plan.patch_size) for c in task.validation)
         seen = task.recipe.batch_size * math.prod(task.plan.patch_size) * fabric.world_size
+        self.wait_share = 0.0
+        """Of the time since the last logging point but one, what the device waited for data."""
         self.validation_steps = FORWARD_SHARE * predicted / seen
         self.saved()
+        self.progress()
 
     def progress(self) -> float:
         """Bring ``state.seconds`` up to date; return the share of the budget used, at most 1."""
@@ -51,8 +65,49 @@ class Clock:
         reserve = 0.0
         if budget.seconds is not None:
             reserve = min(self.expected_validation(), RESERVE_SHARE * budget.total)
-        used = budget.used(state.step, state.seconds)
-        return min(1.0, used / (budget.total - reserve))
+        self.used, self.total = budget.used(state.step, state.seconds), budget.total - reserve
+        end = self.total
+        if budget.plateau:
+            if self.used >= plateau.cool_down_starts_by(self.total):
+                self.cool_down("the bound is near")
+            end = plateau.end(self.total, state.cool_down_from)
+        self.share = min(1.0, self.used / end)
+        return self.share
+
+    def lr(self) -> float:
+        """Return the learning rate where `progress` found the training."""
+        recipe, state = self.recipe, self.state
+        if recipe.budget.plateau:
+            factor = plateau.lr_factor(self.used, self.total, state.cool_down_from)
+        else:
+            factor = lr_factor(self.share, recipe.schedule)
+        return recipe.lr * state.lr_scale * factor
+
+    def logs_due(self) -> int:
+        """Return how many logging points are due by now; the last is at the end."""
+        points = PLATEAU_LOG_POINTS if self.recipe.budget.plateau else LOG_POINTS
+        return int(self.share * points + 1e-9)
+
+    def validations_due(self) -> int:
+        """Return how many validations are due by now; the last is at the end."""
+        if not self.recipe.budget.plateau:
+            return int(self.share * self.recipe.validations + 1e-9)
+        cool = self.state.cool_down_from  # none is due while the rate falls
+        due = plateau.validations_due(self.used if cool is None else cool, self.total)
+        return due + (self.share >= 1)
+
+    def watch_plateau(self) -> None:
+        """Begin to cool down once validation has risen no more for long enough."""
+        dice = [row["val/dice/mean"] for row in self.state.history]
+        late = self.used >= plateau.LEAST_SHARE * self.total
+        if self.recipe.budget.plateau and late and plateau.has_stalled(dice):
+            self.cool_down("validation rises no more")
+
+    def cool_down(self, why: str) -> None:
+        """Let the learning rate fall to 0 from here on, unless it does already."""
+        if self.state.cool_down_from is None:
+            self.state.cool_down_from = self.used
+            logger.info("step %d: %s; cooling down", self.state.step, why)
 
     def expected_validation(self) -> float:
         """Return the seconds that a validation takes: the longest so far, else by the step time."""
@@ -73,11 +128,14 @@ class Clock:
         now = time.monotonic()
         if now - self.told_at < 1 and recent.count > 1:
             return
-        recent.check()
+        if self.fabric.world_size == 1:  # several processes look together, where they all are
+            recent.check()
         state, budget = self.state, self.recipe.budget
         note = f"step {state.step}, loss {recent.means()['loss']:.3f}"
         if state.best_dice:
             note += f", best Dice {state.best_dice['mean']:.3f}"
+        if self.wait_share > TOLD_WAIT:
+            note += f", waits {self.wait_share:.0%} for data"
         used = min(budget.total, budget.used(state.step, now - self.started))
         monitor.advance(max(0.0, used - self.told), note)
         self.told, self.told_at = max(self.told, used), now

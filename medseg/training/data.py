@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medseg.sampling.patches import Patch
+from medseg.team import current
 
 GPU_WORKERS = 8
 """Loading processes per GPU at most; on the CPU the training process loads by itself, since the
@@ -26,17 +27,22 @@ class Batch(NamedTuple):
     ----------
     image : float32 Tensor of shape (B, C, *patch)
     label : int16 Tensor of shape (B, *patch)
-    annotated : bool Tensor of shape (B, K + 1)
-        Whether the annotation of a patch's case covers a class index.
+    annotated : bool Tensor of shape (B, K + 1), optional
+        Whether the annotation of a patch's case covers a class index. None: all of them.
     """
 
     image: Tensor
     label: Tensor
-    annotated: Tensor
+    annotated: Tensor | None
 
     def to(self, device: torch.device) -> Batch:
         """Move to a device; from pinned memory this does not wait."""
-        return Batch(*(part.to(device, non_blocking=True) for part in self))
+        annotated = self.annotated
+        return Batch(
+            self.image.to(device, non_blocking=True),
+            self.label.to(device, non_blocking=True),
+            None if annotated is None else annotated.to(device, non_blocking=True),
+        )
 
 
 class EndlessBatches(Sampler[list[int]]):
@@ -77,7 +83,9 @@ def load_batches(
         First batch; number of this process and of all processes.
     """
     cuda = device.type == "cuda"
-    workers = min(GPU_WORKERS, max(1, (os.cpu_count() or 2) // world - 1)) if cuda else 0
+    team = current()
+    beside = world if team is None else team.place.local_world  # processes on this machine
+    workers = min(GPU_WORKERS, max(1, (os.cpu_count() or 2) // beside - 1)) if cuda else 0
     loader = DataLoader(
         dataset,
         batch_sampler=EndlessBatches(batch_size, first=first, rank=rank, world=world),

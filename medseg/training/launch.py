@@ -1,20 +1,19 @@
-"""Run the loop in this process, or in one process per device."""
+"""Run the loop in this process, in one process per device, or in all that a launcher started."""
 
 from __future__ import annotations
 
-import multiprocessing
-import threading
-import warnings
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import distributed
 
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, MedsegError, StageError
 from medseg.inference.precision import computes_bf16
-from medseg.training.checkpoint import load_checkpoint
+from medseg.team import Team, check_gpu, current
+from medseg.training.fabric import make_fabric
 from medseg.training.loop import fit
+from medseg.training.spawn import GONE, SilentMonitor, first_line, spawn
 from medseg.training.state import State
 from medseg.training.task import Arithmetic, Monitor, Task
 
@@ -22,8 +21,9 @@ from medseg.training.task import Arithmetic, Monitor, Task
 def train(task: Task, monitor: Monitor, *, device: str = "cpu", devices: int = 1) -> State:
     """Train on one device, or data-parallel on several (of which ``device`` names the kind).
 
-    Several processes see ``devices`` times the batch. The first one's metrics and progress come
-    back to ``monitor``.
+    Several processes see ``devices`` times the batch. Where a launcher started them (see
+    `medseg.team`) they train together; else they are started here. The first one's metrics,
+    progress and log come back to ``monitor`` and to this process.
 
     Parameters
     ----------
@@ -37,8 +37,13 @@ def train(task: Task, monitor: Monitor, *, device: str = "cpu", devices: int = 1
     Raises
     ------
     ConfigError
-        If there are fewer GPUs.
+        If there are fewer GPUs, or a launcher started another number of processes.
+    StageError
+        If one of the processes failed, with its reason.
     """
+    team = current()
+    if team is not None:
+        return _lead(team, task, monitor, device=device, devices=devices)
     kind, _, number = device.partition(":")
     available = torch.cuda.device_count()
     if kind == "cuda" and devices > available:
@@ -46,30 +51,7 @@ def train(task: Task, monitor: Monitor, *, device: str = "cpu", devices: int = 1
     if devices == 1:
         where: Any = [int(number or 0)] if kind == "cuda" else 1
         return fit(make_fabric(kind, where, task), task, monitor)
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    reader = threading.Thread(target=_read, args=(queue, monitor), daemon=True)
-    reader.start()
-    try:
-        fabric = make_fabric(kind, devices, task, strategy="ddp_spawn")
-        fabric.launch(_Rank(task, queue))
-    finally:
-        queue.put(None)
-        reader.join(timeout=10)
-        queue.close()
-    saved = load_checkpoint(task.folder)
-    assert saved is not None  # the last thing that a training does is to write one
-    return State.from_dict(saved["state"])
-
-
-def make_fabric(kind: str, devices: Any, task: Task, strategy: str = "auto") -> Fabric:
-    """Return the Fabric that owns device, precision and processes."""
-    with warnings.catch_warnings():
-        # Fabric notes that a GPU is there and not used; the user has chosen the device.
-        warnings.filterwarnings("ignore", message="GPU available but not used")
-        return Fabric(
-            accelerator=kind, devices=devices, precision=task.recipe.precision, strategy=strategy
-        )
+    return spawn(task, monitor, kind, devices)
 
 
 def choose_precision(device: str) -> Arithmetic:
@@ -84,51 +66,51 @@ def choose_precision(device: str) -> Arithmetic:
     return "16-mixed" if where.type == "cuda" else "32-true"
 
 
-class QueueMonitor:
-    """Sends what it is told to another process."""
+def join(task: Task, device: str, monitor: Monitor | None = None) -> State:
+    """Train as one of the processes that a launcher started; each of them calls this.
 
-    def __init__(self, queue: Any) -> None:
-        self.queue = queue
-
-    def advance(self, amount: float, note: str) -> None:
-        """Send on."""
-        self.queue.put(("advance", amount, note))
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Send on."""
-        self.queue.put(("log", metrics, step))
-
-
-class SilentMonitor:
-    """Tells nobody."""
-
-    def advance(self, amount: float, note: str) -> None:
-        """Do nothing."""
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Do nothing."""
+    Raises
+    ------
+    StageError
+        If another process failed before the training began, or this one has no GPU.
+    """
+    team = current()
+    assert team is not None  # only a team is ordered to join
+    kind = device.partition(":")[0]
+    check_gpu(device)
+    team.meet()
+    team.open_group(kind)
+    where: Any = [0] if kind == "cuda" else 1  # its own GPU is the only one it sees
+    fabric = make_fabric(kind, where, task, DDPStrategy(), team.place)
+    fabric.launch()
+    return fit(fabric, task, monitor or SilentMonitor())
 
 
-class _Rank:
-    """The training as one of several processes runs it (Fabric takes no frozen arguments)."""
+def _lead(team: Team, task: Task, monitor: Monitor, *, device: str, devices: int) -> State:
+    """Train with all processes of a launch, as the first of them."""
+    if devices != team.place.world:
+        raise ConfigError(
+            f"train.devices is {devices}, and {team.place.world} processes were started; leave "
+            "train.devices out, or start as many processes"
+        )
+    team.order(_help, task, device)
+    try:
+        return join(task, device, monitor)
+    except MedsegError:
+        raise
+    except RuntimeError as error:
+        team.check()  # what broke the exchange may have been told
+        if _is_exchange(error):
+            raise StageError(GONE.format(first_line(error))) from error
+        raise
 
-    def __init__(self, task: Task, queue: Any) -> None:
-        self.task, self.queue = task, queue
 
-    def __call__(self, fabric: Fabric) -> None:
-        """Train."""
-        monitor = QueueMonitor(self.queue) if fabric.is_global_zero else SilentMonitor()
-        try:
-            fit(fabric, self.task, monitor)
-        finally:
-            distributed.destroy_process_group()  # else the process ends in an abort
+def _help(task: Task, device: str) -> None:
+    """Train with the first process, which keeps the results."""
+    join(task, device)
 
 
-def _read(queue: Any, monitor: Monitor) -> None:
-    """Hand on what `QueueMonitor` sends, until it sends None."""
-    while (message := queue.get()) is not None:
-        kind, first, second = message
-        if kind == "advance":
-            monitor.advance(first, second)
-        else:
-            monitor.log(first, second)
+def _is_exchange(error: RuntimeError) -> bool:
+    """Whether an error came from the exchange between processes."""
+    named = any(word in str(error) for word in ("gloo", "NCCL", "Connection closed by peer"))
+    return named or isinstance(error, distributed.DistError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +9,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from medseg.errors import ConfigError
 from medseg.losses import Loss, build_loss
 from medseg.networks import build_network
-from medseg.training.checkpoint import load_checkpoint, save_checkpoint
 from medseg.training.ema import Average
+from medseg.training.muon import Muon
 from medseg.training.rng import restore_rng, rng_state
+from medseg.training.speed import Speed, rule_of_thumb
 from medseg.training.state import State
 from medseg.training.task import Recipe, Task
 from medseg.transforms import Augmenter
 
-logger = logging.getLogger(__name__)
+MUON_MOMENTUM, SGD_MOMENTUM = 0.9, 0.99
 
 
 @dataclass
@@ -42,52 +43,58 @@ class Learner:
     loss: Loss
     augment: Augmenter
     average: Average | None
+    speed: Speed
 
     @property
     def kept(self) -> nn.Module:
         """The network that is validated and kept: the average where there is one."""
         return self.average.network if self.average else self.module
 
-    def save(self, task: Task, state: State) -> None:
-        """Write a checkpoint; only the first process does."""
-        if not self.fabric.is_global_zero:
-            return
-        save_checkpoint(
-            task.folder,
-            {
-                "network": self.module.state_dict(),
-                "average": self.average.network.state_dict() if self.average else None,
-                "optimizer": self.bare_optimizer.state_dict(),
-                "scaler": self.fabric.strategy.precision.state_dict(),
-                "rng": rng_state(),
-                "state": state.to_dict(),
-            },
-        )
+    def content(self, state: State) -> dict[str, Any]:
+        """Return all that a training changes: what a checkpoint holds."""
+        return {
+            "network": self.module.state_dict(),
+            "average": self.average.network.state_dict() if self.average else None,
+            "optimizer": self.bare_optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "rng": rng_state(),
+            "speed": self.speed.to_dict(),
+            "state": state.to_dict(),
+        }
 
-    def restore(self, task: Task) -> State:
-        """Go on from the folder's checkpoint; without one, return the state of a fresh start."""
-        content = load_checkpoint(task.folder)
-        if content is None:
-            return State()
+    def load(self, content: dict[str, Any]) -> State:
+        """Take on `content`, and return its state."""
         self.module.load_state_dict(content["network"])
         if self.average:
             self.average.network.load_state_dict(content["average"])
         self.bare_optimizer.load_state_dict(content["optimizer"])
         self.fabric.strategy.precision.load_state_dict(content["scaler"])
         restore_rng(content["rng"])
-        state = State.from_dict(content["state"])
-        logger.info("resuming at step %d, %.0f s used", state.step, state.seconds)
-        return state
+        return State.from_dict(content["state"])
 
 
-def build_learner(fabric: Fabric, task: Task) -> Learner:
-    """Build all parts; equal seeds give equal weights on every process."""
+def build_learner(fabric: Fabric, task: Task, speed: Speed | None = None) -> Learner:
+    """Build all parts; equal seeds give equal weights on every process.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    task : Task
+    speed : Speed, optional
+        What a trial or an earlier attempt chose; None: the rule of thumb.
+    """
     recipe, plan = task.recipe, task.plan
     torch.manual_seed(recipe.seed)
     module = build_network(plan.network, plan.slice_axis)
-    module.to(memory_format=memory_format(module, fabric.device, recipe))  # type: ignore[call-overload]
+    if recipe.sync_batchnorm and fabric.world_size > 1:
+        module = sync_batch_norm(module, fabric.device)
+    way = speed or rule_of_thumb(module, fabric.device, recipe)
+    volumes = any(p.ndim == 5 for p in module.parameters())
+    module.to(memory_format=way.layout(3 if volumes else 2))  # type: ignore[call-overload]
     optimizer = build_optimizer(module, recipe)
-    network, wrapped = fabric.setup(module, optimizer)
+    # What is compiled shares its weights with the bare module, which validates and is saved.
+    called: Any = torch.compile(module) if way.compile else module
+    network, wrapped = fabric.setup(called, optimizer)
     structures = plan.scheme.structures
     return Learner(
         fabric=fabric,
@@ -103,33 +110,66 @@ def build_learner(fabric: Fabric, task: Task) -> Learner:
             patch_size=plan.patch_size,
             spacing=plan.spacing,
             mirror_axes=plan.mirror_axes,
+            previous=plan.previous_classes,
         ),
-        average=Average(module, recipe.ema) if recipe.ema > 0 else None,
+        average=Average(module, recipe.ema) if recipe.ema != 0 else None,
+        speed=way,
     )
 
 
+def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
+    """Let batch norm take its statistics over all processes; the names of weights stay.
+
+    Raises
+    ------
+    ConfigError
+        On a CPU, for which torch has none.
+    """
+    if device.type != "cuda":
+        raise ConfigError(
+            "train.sync_batchnorm works on CUDA devices alone; leave it out, or take a network "
+            "with instance or group norm"
+        )
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    return converted
+
+
 def build_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return AdamW, or SGD with Nesterov momentum 0.99; norms and biases are not decayed."""
-    decayed = [p for p in module.parameters() if p.ndim > 1]
-    others = [p for p in module.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    """Return Muon, AdamW, or SGD with Nesterov momentum; norms and biases do not decay."""
+    groups = parameter_groups(module, recipe)
+    if recipe.optimizer == "muon":
+        return Muon(groups, lr=recipe.lr, momentum=recipe.momentum or MUON_MOMENTUM)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr)
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.99, nesterov=True)
+    momentum = recipe.momentum or SGD_MOMENTUM
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=momentum, nesterov=True)
 
 
-def memory_format(module: nn.Module, device: torch.device, recipe: Recipe) -> torch.memory_format:
-    """Return channels-last where mixed precision convolutions gain by it.
+def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Divide parameters by weight decay and, where it has its own, by learning rate.
 
-    Measured for 3-D on the CPU (bf16, two cores) and long known for 2-D; 3-D on CUDA is left as
-    it is.
+    ``lr_share`` of a group is its rate as a share of the step's (see `train_step`). The encoder is
+    what a network has as ``encoder``.
+
+    Raises
+    ------
+    ConfigError
+        If the encoder is to have its own rate and the network has none.
     """
-    if recipe.precision == "32-true":
-        return torch.contiguous_format
-    volumes = any(p.ndim == 5 for p in module.parameters())
-    if not volumes:
-        return torch.channels_last
-    return torch.channels_last_3d if device.type == "cpu" else torch.contiguous_format
+    named = list(module.named_parameters())
+    shares = {name: 1.0 for name, _ in named}
+    if recipe.encoder_lr != 1:
+        inner = [name for name in shares if "encoder" in name.split(".")[:-1]]
+        if not inner:
+            raise ConfigError(
+                f"train.encoder_lr is {recipe.encoder_lr}, and this network has no part named "
+                "'encoder'; leave it at 1, or take another network"
+            )
+        shares |= dict.fromkeys(inner, recipe.encoder_lr)
+    groups = []
+    for share in dict.fromkeys(shares.values()):
+        own = [p for name, p in named if shares[name] == share]
+        decay = {"weight_decay": recipe.weight_decay, "lr_share": share}
+        groups.append({"params": [p for p in own if p.ndim > 1], **decay})
+        groups.append({"params": [p for p in own if p.ndim <= 1], **decay, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]

@@ -11,6 +11,27 @@ from torch import Tensor
 from medseg.errors import StageError
 
 
+class NotFiniteError(StageError):
+    """A loss or a weight is NaN or infinite.
+
+    Attributes
+    ----------
+    step : int
+        The first such step.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)  # what pickle hands back on the way from another process
+        self.step = step
+
+    def __str__(self) -> str:
+        return (
+            f"train: the loss is not finite (NaN or infinite) at step {self.step}; "
+            "lower train.lr or train.gradient_clip, or set train.precision=32-true; "
+            "if it happens at once, look for extreme voxels in the images with 'medseg check'"
+        )
+
+
 class Meter:
     """Sums of named scalars since the last `reset`; remembers a loss that was not finite."""
 
@@ -35,16 +56,12 @@ class Meter:
 
         Raises
         ------
-        StageError
+        NotFiniteError
             It names the first such step, and what to change.
         """
         first = float(self.bad_step)
         if math.isfinite(first):
-            raise StageError(
-                f"train: the loss is not finite (NaN or infinite) at step {int(first)}; "
-                "lower train.lr or train.gradient_clip, or set train.precision=32-true; "
-                "if it happens at once, look for extreme voxels in the images with 'medseg check'"
-            )
+            raise NotFiniteError(int(first))
 
     def means(self) -> dict[str, float]:
         """Return the mean of each scalar; empty before the first step."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medseg.training.hard_cases import CaseTable
 from medseg.training.meter import Meter
 
 HISTORY = "history.csv"
@@ -35,6 +36,20 @@ class State:
     """Validation Dice per structure, and ``mean``, at the best step."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One row per validation."""
+    lr_scale: float = 1.0
+    """Halved whenever the training had to go back to a good state."""
+    recoveries: int = 0
+    """Times that it went back."""
+    cool_down_from: float | None = None
+    """Of a plateau budget: what was used when the cool-down began."""
+    counted_step: int = 0
+    """Step up to which drawn patches were counted."""
+    drawn: dict[str, int] = field(default_factory=dict)
+    """Patches centred on each label, and ``anywhere``, among those that were counted."""
+    diagnosed: dict[str, str] = field(default_factory=dict)
+    """Structures that stayed at Dice 0, and why, in words."""
+    cases: CaseTable = field(default_factory=CaseTable)
+    """How hard each case is, where that is asked for."""
     recent: Meter = field(default_factory=Meter)
     """Losses since the last logging point."""
     interval: Meter = field(default_factory=Meter)
@@ -47,16 +62,17 @@ class State:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and tensors, for a checkpoint."""
-        plain = {k: v for k, v in vars(self).items() if not isinstance(v, Meter)}
-        return {**plain, "recent": self.recent.state(), "interval": self.interval.state()}
+        return {
+            key: value.state() if isinstance(value, Meter | CaseTable) else value
+            for key, value in vars(self).items()
+        }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> State:
         """Build from `to_dict`."""
-        content = dict(content)
-        meters = {name: content.pop(name) for name in ("recent", "interval")}
-        state = cls(**content)
-        for name, values in meters.items():
+        tables = {name: content[name] for name in ("recent", "interval", "cases")}
+        state = cls(**{key: value for key, value in content.items() if key not in tables})
+        for name, values in tables.items():
             getattr(state, name).load(values)
         return state
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import distributed
+
+SAME_SIGNAL_S = 1.0
+"""See ``again_s`` of `GracefulStop`; where several processes train."""
 
 
 class Stopped(Exception):  # noqa: N818  (a request, not an error)
@@ -17,10 +26,17 @@ class GracefulStop:
 
     Within the context, `requested` says that one came; `deliver` hands it to whoever handled it
     before. A second signal is handed on at once. Outside the main thread nothing is noted.
+
+    Parameters
+    ----------
+    again_s : float
+        A signal within this time of the first is the same one, come twice: of several processes,
+        each gets a terminal's Ctrl-C and their launcher's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, again_s: float = 0.0) -> None:
         self.signum: int | None = None
+        self.again_s, self.first_at = again_s, -math.inf
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> GracefulStop:
@@ -44,6 +60,14 @@ class GracefulStop:
         """Whether a signal came."""
         return self.signum is not None
 
+    def agreed(self, fabric: Fabric) -> bool:
+        """Return whether a signal came to any of the processes, which all call this together."""
+        if fabric.world_size > 1:
+            signum = torch.tensor(self.signum or 0)  # on the host: no GPU is waited for
+            distributed.all_reduce(signum, distributed.ReduceOp.MAX)
+            self.signum = int(signum) or None
+        return self.requested
+
     def check(self) -> None:
         """Raise `Stopped` if a signal came."""
         if self.requested:
@@ -59,7 +83,10 @@ class GracefulStop:
     def _note(self, signum: int, frame: FrameType | None) -> None:
         """Note a first signal; hand on a second one."""
         del frame
-        again = self.requested
+        now = time.monotonic()
+        again = self.requested and now - self.first_at >= self.again_s
+        if not self.requested:
+            self.first_at = now
         self.signum = signum
         if again:
             self.deliver()

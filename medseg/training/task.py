@@ -11,6 +11,9 @@ from medseg.artefacts import PatchIndex, Plan, ResampledCase
 from medseg.errors import StageError
 from medseg.training.schedule import Budget, Shape
 
+Decay = float | Literal["auto"]
+"""Of the running average of weights; see `medseg.training.ema.decay_at`."""
+
 Arithmetic = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -22,16 +25,23 @@ class Recipe:
     batch_size: int
     """Per device."""
     loss: dict[str, Any] | list[dict[str, Any]] = field(default_factory=lambda: {"name": "dice_ce"})
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 2e-3
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    lr: float = 4e-3
+    encoder_lr: float = 1.0
+    """Learning rate of the network's encoder, as a share of ``lr``."""
+    momentum: float | None = None
+    """None: the optimiser's usual one."""
     weight_decay: float = 3e-5
     schedule: Shape = "cosine"
     precision: Arithmetic = "32-true"
     augment: dict[str, Any] = field(default_factory=dict)
-    ema: float = 0.0
+    ema: Decay = 0.0
+    hard_cases: bool = False
+    compile: bool | Literal["auto"] = "auto"
     validations: int = 10
     checkpoint_every: Budget = field(default_factory=lambda: Budget(seconds=60.0))
     gradient_clip: float = 12.0
+    sync_batchnorm: bool = False
     seed: int = 0
 
 
@@ -82,8 +92,8 @@ def split_fold(
     if not validation:
         known = f"the folds are {', '.join(map(str, folds))}" if folds else "no case has a fold"
         raise StageError(
-            f"train: fold {fold} has no annotated case to validate on; {known}: set train.fold to "
-            "one of them, or 'splits.folds' in the manifest"
+            f"train: fold {fold} has no annotated case to validate on; {known}: set train.folds to "
+            "those you want, or 'splits.folds' in the manifest"
         )
     if not train:
         raise StageError(

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medseg.artefacts import Plan, ResampledCase
+from medseg.inference.decode import decoder
 from medseg.inference.precision import Precision
-from medseg.inference.predictor import decoder, tiles_per_batch
-from medseg.inference.sliding import sliding_window, tile_starts
+from medseg.inference.predictor import tiles_per_batch
+from medseg.inference.sliding import sliding_window
+from medseg.inference.tiles import tile_starts
 from medseg.io.store import open_array
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.metrics.overlap import dice, overlap_counts

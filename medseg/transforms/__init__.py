@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from medseg.transforms.augmenter import AUGMENTATIONS, Augmenter, resolve_settings
+from medseg.transforms.augmenter import Augmenter
+from medseg.transforms.settings import list_presets, load_preset, resolve_settings
 
-__all__ = ["AUGMENTATIONS", "Augmenter", "resolve_settings"]
+__all__ = ["Augmenter", "list_presets", "load_preset", "resolve_settings"]

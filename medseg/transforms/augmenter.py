@@ -2,85 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from medseg.errors import ConfigError
-from medseg.registry import nearest
-from medseg.transforms import intensity, spatial
-from medseg.transforms.draw import Drawn, draw_channels, draw_log_uniform, draw_uniform
+from medseg.transforms import intensity
+from medseg.transforms.bias_field import multiply_bias_field
+from medseg.transforms.colour import LUMA, jitter_colour
+from medseg.transforms.draw import Drawn, draw_uniform
+from medseg.transforms.draw_transforms import NEUTRAL, draw_transform
+from medseg.transforms.erase import erase_box
+from medseg.transforms.margin import choose_margin
+from medseg.transforms.movement import Patch, move, plan_movement
+from medseg.transforms.previous import PREVIOUS, draw_previous, spoil
+from medseg.transforms.settings import load_preset, resolve_labels, resolve_settings
+from medseg.transforms.spatial import turning_axes
 
-Settings = Mapping[str, Mapping[str, Any]]
+PORTION = 2**18
+"""Voxels that are changed at a time on the CPU, so that they stay in its cache."""
+REHEARSAL = 256
+"""Images drawn to learn how far turned patches reach."""
 
-AUGMENTATIONS: Settings = {
-    "rotate": {"p": 0.2, "degrees": 30.0},
-    "scale": {"p": 0.2, "range": (0.7, 1.4)},
-    "noise": {"p": 0.1, "range": (0.0, 0.1)},
-    "blur": {"p": 0.2, "range": (0.5, 1.0), "channel_p": 0.5},
-    "brightness": {"p": 0.15, "range": (0.75, 1.25)},
-    "contrast": {"p": 0.15, "range": (0.75, 1.25)},
-    "low_resolution": {"p": 0.25, "range": (0.5, 1.0), "channel_p": 0.5},
-    "gamma_inverted": {"p": 0.1, "range": (0.7, 1.5)},
-    "gamma": {"p": 0.3, "range": (0.7, 1.5)},
-    "mirror": {"p": 0.5},
+SEEDED: Mapping[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "noise": intensity.add_noise,
+    "bias_field": multiply_bias_field,
 }
-"""nnU-Net's transforms, in its order and with its probabilities and ranges, per image. ``noise`` is
-a variance, ``blur`` a sigma in voxels. Rotation in a plane (2-D images, thin patches) keeps the 30
-degrees where nnU-Net turns by up to 180: patients lie alike, and a short training has no time for
-views that never come."""
-
-INTENSITY: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "blur": intensity.blur,
-    "brightness": intensity.scale_brightness,
-    "contrast": intensity.scale_contrast,
-    "low_resolution": intensity.lower_resolution,
-    "gamma_inverted": intensity.change_gamma_inverted,
-    "gamma": intensity.change_gamma,
-}
-NEUTRAL = {"blur": 0.0, "low_resolution": 1.0}
-
-
-def resolve_settings(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Merge overrides into `AUGMENTATIONS`.
-
-    Parameters
-    ----------
-    overrides : mapping
-        By transform name: a mapping of its settings, or False to leave it out. ``enabled: false``
-        leaves all out.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown transform or setting; the message gives the nearest name.
-    """
-    unknown = [name for name in overrides if name not in AUGMENTATIONS and name != "enabled"]
-    if unknown:
-        hint = nearest(unknown[0], [*AUGMENTATIONS, "enabled"])
-        raise ConfigError(f"train.augment: no transform is named '{unknown[0]}'; {hint}")
-    if overrides.get("enabled", True) is False:
-        return {}
-    settings = {}
-    for name, defaults in AUGMENTATIONS.items():
-        override = overrides.get(name, {})
-        if override is False:
-            continue
-        if not isinstance(override, Mapping):
-            raise ConfigError(
-                f"train.augment.{name} is {override!r}; give its settings "
-                f"({', '.join(defaults)}), or false to leave it out"
-            )
-        wrong = [key for key in override if key not in defaults]
-        if wrong:
-            hint = nearest(wrong[0], defaults)
-            raise ConfigError(f"train.augment.{name} has no setting '{wrong[0]}'; {hint}")
-        settings[name] = {**defaults, **override}
-        _check(name, settings[name])
-    return settings
+WHOLE = ("bias_field", "colour", "erase")
+"""Transforms that see all channels of an image; the others change each by itself."""
 
 
 class Augmenter:
@@ -89,12 +41,16 @@ class Augmenter:
     Parameters
     ----------
     overrides : mapping
-        See `resolve_settings`.
+        See `medseg.transforms.settings.resolve_settings`.
     patch_size : sequence of int
+        Shape of what is returned; what is given may be larger, by a margin on both sides.
     spacing : sequence of float
         mm per voxel of each axis; rotations are rotations in space, not of voxel indices.
     mirror_axes : sequence of int
         Spatial axes that may be mirrored.
+    previous : int
+        Of a cascade: how many of the last channels hold an earlier prediction, a class each. They
+        move with the image and are spoilt in their own way; no intensity transform sees them.
 
     Examples
     --------
@@ -111,38 +67,69 @@ class Augmenter:
         patch_size: Sequence[int],
         spacing: Sequence[float],
         mirror_axes: Sequence[int] = (),
+        previous: int = 0,
     ) -> None:
+        self.previous = previous
         self.settings = resolve_settings(overrides)
+        self.labels = resolve_labels(overrides)
         self.patch_size = tuple(patch_size)
-        self.spacing = tuple(spacing)
         self.mirror_axes = tuple(mirror_axes)
+        cell = self.settings.get("elastic", load_preset()["elastic"])["cell"]
+        self.patch = Patch(self.patch_size, tuple(spacing), cell)
+        self._changes: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "blur": intensity.blur,
+            "brightness": intensity.scale_brightness,
+            "contrast": intensity.scale_contrast,
+            "low_resolution": partial(
+                intensity.lower_resolution, axes=turning_axes(self.patch_size)
+            ),
+            "gamma_inverted": intensity.change_gamma_inverted,
+            "gamma": intensity.change_gamma,
+            "colour": jitter_colour,
+            "erase": erase_box,
+        }
 
     def __call__(
         self, image: Tensor, label: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return changed copies of a batch; see `apply`."""
-        return self.apply(image, label, self.draw(image.shape[0], image.shape[1], generator))
+        channels = image.shape[1] - self.previous
+        return self.apply(image, label, self.draw(image.shape[0], channels, generator))
+
+    def margin(self, shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+        """Return how many voxels to read on both sides of a patch, along each axis.
+
+        Parameters
+        ----------
+        shapes : sequence of shapes
+            Of the cases that patches are cut from; see `medseg.transforms.margin.choose_margin`.
+        """
+        drawn = self.draw(REHEARSAL, len(LUMA), torch.Generator().manual_seed(0))
+        reaches = plan_movement(drawn, REHEARSAL, self.patch).reaches(self.patch)
+        return choose_margin(reaches, self.patch_size, shapes)
 
     def draw(self, batch: int, channels: int, generator: torch.Generator) -> dict[str, Drawn]:
-        """Draw the parameters for a batch; the generator lives on the CPU."""
+        """Draw the parameters for a batch; the generator lives on the CPU.
+
+        ``channels`` are those of the image, without an earlier prediction's.
+
+        Raises
+        ------
+        ConfigError
+            If colours are to be changed and there are not three channels.
+        """
         drawn = {}
         for name, setting in self.settings.items():
-            p = setting["p"]
-            low, high = setting.get("range", (0.0, 0.0))
-            if name == "rotate":
-                limit = math.radians(setting["degrees"])
-                planes = len(spatial.rotation_planes(self.patch_size))
-                drawn[name] = draw_uniform(batch, planes, p, -limit, limit, generator)
-            elif name == "scale":
-                drawn[name] = draw_log_uniform(batch, 1, p, low, high, generator)
-            elif name == "mirror":
+            if name == "mirror":
                 for axis in self.mirror_axes:
-                    drawn[f"mirror{axis}"] = draw_uniform(batch, 0, p, low, high, generator)
+                    drawn[f"mirror{axis}"] = draw_uniform(batch, 0, setting["p"], 0, 0, generator)
+            elif name in PREVIOUS:
+                if self.previous:
+                    drawn[name] = draw_previous(name, setting, batch, self.previous, generator)
             else:
-                drawn[name] = draw_uniform(batch, channels, p, low, high, generator)
-                if "channel_p" in setting:
-                    share, neutral = setting["channel_p"], NEUTRAL[name]
-                    drawn[name] = draw_channels(drawn[name], share, neutral, generator, batch)
+                drawn[name] = draw_transform(
+                    name, setting, batch, channels, self.patch_size, generator
+                )
         return drawn
 
     def apply(
@@ -152,59 +139,60 @@ class Augmenter:
 
         Parameters
         ----------
-        image : float32 Tensor of shape (B, C, *patch)
-        label : integer Tensor of shape (B, *patch)
+        image : float32 Tensor of shape (B, C, *patch), or larger by a margin on both sides
+        label : integer Tensor of shape (B, *patch), or larger alike
             What turns in from outside becomes `medseg.labels.IGNORE_INDEX`.
         drawn : mapping
             From `draw`.
+
+        Returns
+        -------
+        image : float32 Tensor of shape (B, C, *patch)
+        label : integer Tensor of shape (B, *patch)
         """
-        image, label = self._turn(image, label, drawn)
+        movement = plan_movement(drawn, len(image), self.patch)
+        flips: list[list[int]] = [[] for _ in image]
+        for axis in self.mirror_axes:
+            if f"mirror{axis}" in drawn:
+                for row in drawn[f"mirror{axis}"].chosen.tolist():
+                    flips[row].append(axis)
+        moved, label = move(image, label, movement, flips, self.patch, self.labels)
+        if self.previous:
+            scan = moved[:, : -self.previous]
+            masks = spoil(moved[:, -self.previous :], drawn, self.patch.spacing, self.settings)
+            return torch.cat([self._intensities(scan, scan, drawn), masks], dim=1), label
+        return self._intensities(moved, image, drawn), label
+
+    def _intensities(self, moved: Tensor, image: Tensor, drawn: Mapping[str, Drawn]) -> Tensor:
+        """Apply the intensity transforms, to a copy where that is still the image itself."""
         for name, values in drawn.items():
-            if not len(values.chosen) or name in ("rotate", "scale"):
-                continue
-            rows = values.chosen.to(image.device)
-            if name.startswith("mirror"):
-                axis = int(name.removeprefix("mirror"))
-                part, mask = spatial.flip(image[rows], label[rows], axis)
-                label = label.index_copy(0, rows, mask)
-            elif name == "noise":
-                part = intensity.add_noise(image[rows], values.values, values.seed)
+            if len(values.chosen) and (name in self._changes or name in SEEDED):
+                if moved is image:
+                    moved = image.clone(memory_format=torch.contiguous_format)
+                self._change(moved, name, values)
+        return moved
+
+    def _change(self, image: Tensor, name: str, drawn: Drawn) -> None:
+        """Apply an intensity transform to the chosen images, in place."""
+        if name in WHOLE:
+            parts, chosen, values = image, drawn.chosen, drawn.values
+        else:  # channel by channel, those left alone left out
+            channels = image.shape[1]
+            parts = image.view(-1, 1, *image.shape[2:])
+            chosen = (drawn.chosen.unsqueeze(1) * channels + torch.arange(channels)).flatten()
+            values = drawn.values.reshape(-1, 1)
+            if name in NEUTRAL:
+                changed = values[:, 0] != NEUTRAL[name]
+                chosen, values = chosen[changed], values[changed]
+        count = len(chosen)
+        if image.device.type == "cpu":
+            count = max(1, PORTION // prod(parts.shape[1:]))
+        for start in range(0, len(chosen), max(count, 1)):
+            rows, some = chosen[start : start + count], values[start : start + count]
+            index = (
+                slice(int(rows[0]), int(rows[0]) + 1) if len(rows) == 1 else rows.to(image.device)
+            )
+            if name in SEEDED:
+                parts[index] = SEEDED[name](parts[index], some, drawn.seed + start)
             else:
-                part = INTENSITY[name](image[rows], values.values.to(image.device))
-            image = image.index_copy(0, rows, part)
-        return image, label
-
-    def _turn(
-        self, image: Tensor, label: Tensor, drawn: Mapping[str, Drawn]
-    ) -> tuple[Tensor, Tensor]:
-        """Rotate and scale in one resampling."""
-        batch = len(image)
-        angles = torch.zeros(batch, len(spatial.rotation_planes(self.patch_size)))
-        scale = torch.ones(batch)
-        touched = torch.zeros(batch, dtype=torch.bool)
-        if "rotate" in drawn:
-            angles[drawn["rotate"].chosen] = drawn["rotate"].values
-            touched[drawn["rotate"].chosen] = True
-        if "scale" in drawn:
-            scale[drawn["scale"].chosen] = drawn["scale"].values[:, 0]
-            touched[drawn["scale"].chosen] = True
-        chosen = touched.nonzero().flatten()
-        if not len(chosen):
-            return image, label
-        matrices = spatial.affine_matrices(angles[chosen], scale[chosen], self.patch_size)
-        rows = chosen.to(image.device)
-        part, mask = spatial.apply_affine(image[rows], label[rows], matrices, self.spacing)
-        return image.index_copy(0, rows, part), label.index_copy(0, rows, mask)
-
-
-def _check(name: str, setting: Mapping[str, Any]) -> None:
-    """Refuse probabilities outside [0, 1] and ranges that are none."""
-    for key in ("p", "channel_p"):
-        if key in setting and not 0 <= setting[key] <= 1:
-            raise ConfigError(f"train.augment.{name}.{key} is {setting[key]}; it is a probability")
-    if "range" in setting:
-        ends = tuple(setting["range"])
-        positive = name in ("scale", "gamma", "gamma_inverted", "low_resolution")
-        if len(ends) != 2 or ends[0] > ends[1] or (positive and ends[0] <= 0):
-            kind = "positive numbers" if positive else "numbers"
-            raise ConfigError(f"train.augment.{name}.range is {ends}; give two {kind}, low first")
+                parts[index] = self._changes[name](parts[index], some)

@@ -49,6 +49,22 @@ def draw_log_uniform(
     return Drawn(drawn.chosen, drawn.values.exp(), drawn.seed)
 
 
+def draw_around_one(
+    batch: int, columns: int, p: float, low: float, high: float, generator: torch.Generator
+) -> Drawn:
+    """Like `draw_uniform`; a range around 1 gives factors below and above 1 equally often.
+
+    So nnU-Net draws brightness, contrast and gamma.
+    """
+    drawn = draw_uniform(batch, columns, p, 0.0, 2.0, generator)
+    if not low < 1 < high:
+        return Drawn(drawn.chosen, low + (high - low) / 2 * drawn.values, drawn.seed)
+    share = drawn.values - 1  # in [-1, 1)
+    return Drawn(
+        drawn.chosen, 1 + torch.where(share < 0, (1 - low) * share, (high - 1) * share), drawn.seed
+    )
+
+
 def draw_channels(
     drawn: Drawn, p: float, neutral: float, generator: torch.Generator, batch: int
 ) -> Drawn:

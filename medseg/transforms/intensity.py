@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 BLUR_RADIUS = 3
 """Voxels on each side that the blur looks at: three standard deviations at sigma 1."""
@@ -22,7 +23,7 @@ def add_noise(image: Tensor, variance: Tensor, seed: int) -> Tensor:
     """
     generator = torch.Generator(image.device).manual_seed(seed)
     noise = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
-    return image + noise * _spread(variance.sqrt(), image)
+    return noise.mul_(_spread(variance.sqrt(), image)).add_(image)
 
 
 def blur(image: Tensor, sigma: Tensor) -> Tensor:
@@ -35,19 +36,18 @@ def blur(image: Tensor, sigma: Tensor) -> Tensor:
         Standard deviation in voxels; 0 leaves a channel as it is. An axis of one voxel is not
         blurred.
     """
-    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=image.device)
+    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=sigma.device)
     weights = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3).unsqueeze(-1)) ** 2)
-    weights = weights / weights.sum(-1, keepdim=True)  # (n, C, 2 * radius + 1)
+    weights = (weights / weights.sum(-1, keepdim=True)).to(image)  # (n, C, 2 * radius + 1)
     for axis in range(2, image.ndim):
         size = image.shape[axis]
         if size == 1:
             continue
-        index = torch.arange(size, device=image.device)
-        total = torch.zeros_like(image)
-        for k, offset in enumerate(range(-BLUR_RADIUS, BLUR_RADIUS + 1)):
-            moved = image.index_select(axis, (index + offset).clamp(0, size - 1))
-            total.addcmul_(moved, _spread(weights[..., k], image))
-        image = total
+        first, last = image.narrow(axis, 0, 1), image.narrow(axis, size - 1, 1)
+        padded = torch.cat([*[first] * BLUR_RADIUS, image, *[last] * BLUR_RADIUS], axis)
+        image = padded.narrow(axis, 0, size) * _spread(weights[..., 0], image)
+        for k in range(1, 2 * BLUR_RADIUS + 1):
+            image.addcmul_(padded.narrow(axis, k, size), _spread(weights[..., k], image))
     return image
 
 
@@ -58,11 +58,13 @@ def scale_brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 def scale_contrast(image: Tensor, factor: Tensor) -> Tensor:
     """Stretch around the mean by ``factor`` (n, C); the range of values is kept."""
-    mean, low, high = _moment(image, "mean"), _moment(image, "min"), _moment(image, "max")
-    return ((image - mean) * _spread(factor, image) + mean).clamp(low, high)
+    (low, high), (mean, _) = _range(image), _mean_and_rest(image)
+    stretch = _spread(factor, image)
+    stretched = torch.addcmul(mean * (1 - stretch), image, stretch)
+    return torch.minimum(torch.maximum(stretched, low, out=stretched), high, out=stretched)
 
 
-def lower_resolution(image: Tensor, zoom: Tensor) -> Tensor:
+def lower_resolution(image: Tensor, zoom: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     """Sample fewer voxels (nearest) and interpolate back (linear).
 
     Parameters
@@ -70,28 +72,49 @@ def lower_resolution(image: Tensor, zoom: Tensor) -> Tensor:
     image : float Tensor of shape (n, C, *spatial)
     zoom : float Tensor of shape (n, C)
         Share of the voxels kept along each axis, in (0, 1]; 1 leaves a channel as it is.
+    axes : sequence of int, optional
+        Spatial axes that lose voxels; all by default.
     """
-    out = image.clone()
-    size = image.shape[2:]
-    mode = {2: "bilinear", 3: "trilinear"}[len(size)]
+    out = torch.empty_like(image)
+    axes = range(image.ndim - 2) if axes is None else axes
     for i, row in enumerate(zoom.tolist()):
         for c, share in enumerate(row):
-            small = [max(1, round(n * share)) for n in size]
-            if small == list(size):
-                continue
-            coarse = functional.interpolate(image[i, c][None, None], small, mode="nearest-exact")
-            out[i, c] = functional.interpolate(coarse, size, mode=mode, align_corners=False)[0, 0]
+            plane, sizes = image[i, c], image.shape[2:]
+            for axis in axes:  # nearest and linear both work axis by axis
+                plane = _drop_voxels(plane, axis, max(1, round(sizes[axis] * share)))
+            for axis in reversed(axes):
+                plane = _interpolate(plane, axis, sizes[axis])
+            out[i, c] = plane
     return out
+
+
+def _drop_voxels(plane: Tensor, axis: int, coarse: int) -> Tensor:
+    """Keep ``coarse`` voxels along an axis: those nearest to the centres of as many equal parts."""
+    size = plane.shape[axis]
+    if coarse >= size:
+        return plane
+    kept = (2 * torch.arange(coarse) + 1) * size // (2 * coarse)
+    return plane.index_select(axis, kept.to(plane.device))
+
+
+def _interpolate(plane: Tensor, axis: int, size: int) -> Tensor:
+    """Interpolate linearly to ``size`` voxels along an axis; the border is repeated outwards."""
+    coarse = plane.shape[axis]
+    if coarse == size:
+        return plane
+    place = ((2 * torch.arange(size) + 1) * coarse / (2 * size) - 0.5).clamp(0, coarse - 1)
+    low = place.long()
+    high = (low + 1).clamp(max=coarse - 1)
+    before, after = (plane.index_select(axis, at.to(plane.device)) for at in (low, high))
+    weight = (place - low).to(plane).reshape(-1, *(1,) * (plane.ndim - 1 - axis))
+    return before.lerp_(after, weight)
 
 
 def change_gamma(image: Tensor, gamma: Tensor) -> Tensor:
     """Raise the values, scaled to [0, 1], to the power ``gamma`` (n, C); mean and sd are kept."""
-    low, high = _moment(image, "min"), _moment(image, "max")
-    mean, std = _moment(image, "mean"), _moment(image, "std")
-    unit = (image - low) / (high - low).clamp(min=1e-7)
-    curved = unit.clamp(0, 1) ** _spread(gamma, image)
-    spread = _moment(curved, "std").clamp(min=1e-7)
-    return (curved - _moment(curved, "mean")) / spread * std + mean
+    low, high = _range(image)
+    unit = (image - low).mul_(1 / (high - low).clamp(min=1e-7))
+    return restore_moments(unit.pow_(_spread(gamma, image)), image)
 
 
 def change_gamma_inverted(image: Tensor, gamma: Tensor) -> Tensor:
@@ -104,13 +127,26 @@ def _spread(per_channel: Tensor, like: Tensor) -> Tensor:
     return per_channel.to(like).reshape(*per_channel.shape, *(1,) * (like.ndim - 2))
 
 
-def _moment(image: Tensor, kind: str) -> Tensor:
-    """Return a statistic per image and channel, of shape (n, C, 1, ...)."""
+def restore_moments(changed: Tensor, image: Tensor) -> Tensor:
+    """Give ``changed`` the mean and spread of ``image``, per image and channel; in place."""
+    mean, rest = _mean_and_rest(image)
+    changed_mean, changed_rest = _mean_and_rest(changed)
+    factor = _norm(rest) / _norm(changed_rest).clamp(min=1e-7 * rest[0, 0].numel() ** 0.5)
+    return torch.addcmul(mean - changed_mean * factor, changed, factor, out=changed)
+
+
+def _range(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest value per image and channel, of shape (n, C, 1, ...)."""
     flat = image.flatten(2)
-    value = {
-        "mean": lambda: flat.mean(2),
-        "std": lambda: flat.std(2, correction=0),
-        "min": lambda: flat.amin(2),
-        "max": lambda: flat.amax(2),
-    }[kind]()
-    return _spread(value, image)
+    return _spread(flat.amin(2), image), _spread(flat.amax(2), image)
+
+
+def _mean_and_rest(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean per image and channel, and what deviates from it."""
+    mean = _spread(image.flatten(2).mean(2), image)
+    return mean, image - mean
+
+
+def _norm(rest: Tensor) -> Tensor:
+    """Return the Euclidean length per image and channel: torch's ``std`` is far slower."""
+    return _spread(torch.linalg.vector_norm(rest.flatten(2), dim=2), rest)

@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from medseg.artefacts import ChannelNormalization
 from medseg.errors import CaseError
+from medseg.geometry.logits import logits_to_indices
 from medseg.geometry.volume import Grid
-from medseg.inference.predictor import Predictor, WindowSettings, decoder, tiles_per_batch
+from medseg.inference.decode import decoder
+from medseg.inference.predictor import Predictor, WindowSettings, air_values, tiles_per_batch
 from medseg.labels import Label, LabelScheme, Region
 from tests.inference.toys import SCHEME, Threshold, make_plan
 
@@ -104,6 +107,79 @@ def test_mirroring_uses_the_axes_of_the_plan():
     assert indices(both, image, grid)[:, 0].tolist() == [1, 0, 0, 1]
     across = predictor((4, 3), FirstRow(), settings, mirror_axes=(1,))
     assert indices(across, image, grid)[:, 0].tolist() == [1, 0, 0, 0]
+
+
+class Scores(nn.Module):
+    """Three smooth logits of one image channel."""
+
+    def forward(self, image):
+        thick = image.ndim == 5 and min(image.shape[2:]) > 2
+        blurred = nn.functional.avg_pool3d(image, 3, 1, 1) if thick else image
+        return torch.cat([blurred, 0.9 - blurred, 1.2 * blurred - 0.2], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "shape", "coarse_axis"),
+    [
+        ((23, 9, 8), (6, 4, 8), (40, 9, 11), None),  # swept along axis 0
+        ((9, 8, 23), (4, 8, 6), (11, 8, 31), None),  # along axis 2
+        ((9, 23, 8), (4, 6, 8), (5, 17, 8), 2),  # along axis 1, smaller, one axis coarse
+        ((6, 23, 3), (4, 6, 8), (9, 30, 7), 1),  # padded; swept along the coarse axis
+        ((5, 21, 6), (8, 1, 8), (5, 30, 9), None),  # slice by slice, padded
+        ((21, 10), (6, 4), (30, 10), None),
+        ((3, 2), (6, 4), (5, 7), None),  # smaller than a tile
+    ],
+)
+def test_planes_decoded_one_by_one_equal_all_logits_decoded_at_once(
+    size, patch, shape, coarse_axis
+):
+    generator = np.random.default_rng(0)
+    image = generator.random((1, *size)).astype(np.float32)
+    labels = tuple(Label(value=i, name=str(i)) for i in (1, 2))
+    network = predictor(patch, Scores(), coarse_axis=coarse_axis, scheme=LabelScheme(labels=labels))
+    found = indices(network, image, Grid.of(shape, np.eye(len(shape) + 1)))
+    expected = logits_to_indices(
+        network.logits(image), shape, decoder(network.scheme), coarse_axis=coarse_axis
+    )
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_air_is_known_for_ct_alone():
+    ct = ChannelNormalization(scheme="ct", clip=(-1100.0, 300.0), mean=-100.0, std=200.0)
+    clipped = ChannelNormalization(scheme="ct", clip=(-100.0, 300.0), mean=100.0, std=100.0)
+    plain = ChannelNormalization(scheme="ct", mean=0.0, std=100.0)
+    assert air_values([ct]) == pytest.approx((-850 / 200 + 0.05,))  # -950 HU, not -1100
+    assert air_values([clipped]) == pytest.approx((-2 + 0.05,))  # all up to -100 HU is alike
+    assert air_values([plain]) == pytest.approx((-9.5 + 0.05,))
+    assert air_values([ct, ChannelNormalization(scheme="zscore")]) is None
+
+
+def test_tiles_of_air_are_left_out_of_a_ct_unless_told():
+    normalization = (ChannelNormalization(scheme="ct", clip=(-100.0, 200.0), std=100.0),)
+    image = np.full((1, 24, 6, 6), -1.0)
+    image[0, 2:5] = 1.0
+    grid = Grid.of((24, 6, 6), np.eye(4))
+    kind = {"case": "a", "crop_start": (0, 0, 0), "crop_stop": (24, 6, 6), "source": grid}
+    run = {}
+    for skip in (True, False):
+        settings = WindowSettings(precision="32-true", skip_empty=skip)
+        network = predictor((6, 6, 6), settings=settings, normalization=normalization)
+        done = network.predict(image.astype(np.float32), **kind)
+        assert np.array_equal(done.indices, image[0] > 0.5)
+        assert set(done.times.seconds) == {"network", "decode"}
+        run[skip] = done.tally
+    assert run[False].run == run[True].run + run[True].empty == 7
+    assert run[True].empty == 5  # tiles at 0 and 3 hold something
+
+
+def test_several_networks_are_one_predictor():
+    plan = make_plan(spacing=(1.0, 1.0), patch_size=(4, 4))
+    folds = [Threshold(ndim=2, in_channels=1, num_classes=2) for _ in range(2)]
+    folds[1].threshold.data.fill_(0.7)  # the mean of the logits is that of a threshold of 0.6
+    image = np.array([[0.55, 0.65]])[None]
+    together = Predictor(folds, plan, EXACT)
+    assert indices(together, image, Grid.of((1, 2), np.eye(3))).tolist() == [[0, 1]]
 
 
 def test_output_that_is_not_finite_sets_the_case_aside():

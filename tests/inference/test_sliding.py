@@ -8,13 +8,8 @@ import torch
 from torch import nn
 
 from medseg.inference.precision import autocast
-from medseg.inference.sliding import (
-    blending_weights,
-    gaussian,
-    pad_to_patch,
-    sliding_window,
-    tile_starts,
-)
+from medseg.inference.sliding import pad_to_patch, sliding_window
+from medseg.inference.tiles import blending_weights, gaussian, tile_starts
 
 
 class Pointwise(nn.Module):

@@ -9,7 +9,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 import medseg.networks
-from medseg.artefacts import ChannelNormalization, DataInfo, NetworkSpec, Plan, TrainedModel
+from medseg.artefacts import (
+    ChannelNormalization,
+    DataInfo,
+    NetworkSpec,
+    Plan,
+    TrainedFold,
+    TrainedModel,
+)
 from medseg.labels import Label, LabelScheme
 from medseg.model_folder import Inference, write_model_folder
 
@@ -71,24 +78,30 @@ def make_plan(*, spacing, patch_size, channels=("image",), scheme=SCHEME, **chan
     return Plan(**{**settings, **changes})
 
 
-def make_model(folder: Path, plan: Plan, threshold=0.5) -> TrainedModel:
+def make_model(folder: Path, plan: Plan, threshold=0.5, *more: float) -> TrainedModel:
+    """One fold per threshold."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / "weights.safetensors"
-    save_file({"threshold": torch.tensor(threshold)}, weights)
-    return TrainedModel(
-        weights=weights,
-        network=plan.network,
-        fold=0,
-        steps=1,
-        best_step=1,
-        validation_dice={"bright": float("nan")},
-        history=folder / "history.csv",
-        seconds=1.0,
-    )
+    folds = []
+    for fold, value in enumerate((threshold, *more)):
+        weights = folder / ("weights.safetensors" if fold == 0 else f"weights-{fold}.safetensors")
+        save_file({"threshold": torch.tensor(value)}, weights)
+        folds.append(
+            TrainedFold(
+                fold=fold,
+                weights=weights,
+                cases=(),
+                steps=1,
+                best_step=1,
+                validation_dice={"bright": float("nan")},
+                history=folder / "history.csv",
+                seconds=1.0,
+            )
+        )
+    return TrainedModel(network=plan.network, folds=tuple(folds))
 
 
-def make_model_folder(folder: Path, plan: Plan, rules=()) -> Path:
-    model = make_model(folder / "trained", plan)
+def make_model_folder(folder: Path, plan: Plan, rules=(), thresholds=(0.5,)) -> Path:
+    model = make_model(folder / "trained", plan, *thresholds)
     return write_model_folder(
         folder / "model", plan=plan, model=model, rules=rules, inference=WINDOW
     )

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from medseg.networks.apcnet import APCNet
 from medseg.networks.base import EncoderNetwork
+from medseg.networks.bisenet import BiSeNet
+from medseg.networks.bisenetv2 import BiSeNetV2
 from medseg.networks.deeplabv3 import DeepLabV3
 from medseg.networks.deeplabv3plus import DeepLabV3Plus
+from medseg.networks.dmnet import DMNet
+from medseg.networks.encnet import EncNet
 from medseg.networks.encoders import VGG
+from medseg.networks.fastfcn import fastfcn
 from medseg.networks.fcn import FCN
 from medseg.networks.fcn_skip import FCN8s
+from medseg.networks.ocrnet import OCRNet
 from medseg.networks.output import Prediction
+from medseg.networks.psanet import PSANet
 from medseg.networks.pspnet import PSPNet
 from medseg.networks.semantic_fpn import SemanticFPN
 from medseg.networks.upernet import UPerNet
@@ -24,6 +34,14 @@ REFERENCE = [
     (DeepLabV3Plus, 41.23, 87.6),
     (SemanticFPN, 28.50, None),
     (UPerNet, 64.05, 157.5),
+    (APCNet, 53.99, 114.5),
+    (DMNet, 50.81, 111.3),
+    (EncNet, 33.53, 75.1),
+    (PSANet, 56.77, None),
+    (fastfcn, 66.35, 159.9),
+    (partial(OCRNet, encoder="resnet101_v1c"), 55.52, None),
+    (BiSeNet, 13.28, None),
+    (BiSeNetV2, 3.36, None),
 ]
 TINY = {"in_channels": 1, "num_classes": 3, "encoder": "resnet18_v1c", "width": 0.125}
 
@@ -51,6 +69,7 @@ def test_one_auxiliary_head_at_the_size_of_the_third_stage(build, ndim):
     network = build(ndim=ndim, **TINY).train()
     out = network(image)
     assert isinstance(out, Prediction)
+    assert out.aux_weights == (0.4,)
     assert [tuple(x.shape[2:]) for x in out.aux] == [(4,) * ndim]
     assert isinstance(network.eval()(image), torch.Tensor)
     without = build(ndim=ndim, auxiliary=False, **TINY).train()

@@ -1,8 +1,13 @@
-"""Every network of the table keeps the same promises, in 2-D and 3-D."""
+"""Every network of the table keeps the same promises, in 2-D and 3-D.
+
+Plain ``pytest`` asks one honest setting of each; ``pytest tests/networks -m matrix`` the rest: the
+other depths of a family, and in 3-D what does not depend on the dimension.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -19,6 +24,7 @@ TINY_RESNET = {
     "strides": (1, 1, 2, 2, 2),
     "dropout": 0.0,
 }
+NO_DROPOUT = {key: value for key, value in TINY_RESNET.items() if key != "dropout"}
 TINY_VGG = {
     "width": 0.0625,
     "strides": (1, 1, 2, 1, 2),
@@ -26,12 +32,45 @@ TINY_VGG = {
     "norm": "batch",
     "dropout": 0.0,
 }
+TINY_VIT = {
+    "embed_dim": 16,
+    "depth": 3,
+    "heads": 2,
+    "patch": 2,
+    "grid": 4,
+    "drop_path": 0.0,
+}
 SMALL = {
     **dict.fromkeys(("fcn32s", "fcn16s", "fcn8s"), TINY_VGG),
     "fcn": {**TINY_RESNET, "output_stride": 2},
     "pspnet": {**TINY_RESNET, "output_stride": 2},
     "deeplabv3": {**TINY_RESNET, "output_stride": 2, "rates": (1, 2)},
     "deeplabv3plus": {**TINY_RESNET, "output_stride": 4, "rates": (1, 2)},
+    **{
+        name: {**TINY_RESNET, "output_stride": 2}
+        for name in ("apcnet", "dmnet", "encnet", "fastfcn", "ocrnet")
+    },
+    "psanet": {**TINY_RESNET, "output_stride": 2, "mask": 7},
+    "deeplabv1": {
+        "width": 0.0625,
+        "strides": (1, 1, 2, 1, 2),
+        "output_stride": 2,
+        "norm": "batch",
+        "rate": 2,
+        "dropout": 0.0,
+    },
+    "deeplabv2": {**NO_DROPOUT, "output_stride": 2, "rates": (1, 2)},
+    "duc": {**NO_DROPOUT, "output_stride": 2, "hybrid": ((1, 2), (1, 2))},
+    "gcn": {**NO_DROPOUT, "large_kernel": 3},
+    "refinenet": {**TINY_RESNET, "channels": (128, 64), "pools": 2, "head_norm": "batch"},
+    "bisenet": TINY_RESNET,
+    "bisenetv2": {"width": 0.125, "strides": (1, 1, 2, 2, 2), "expansion": 2, "dropout": 0.0},
+    "dfanet": {
+        "width": 0.75,
+        "blocks": (1, 1, 1),
+        "dense_width": 32,
+        "strides": (1, 1, 2, 2, 2, 1),
+    },
     "semantic_fpn": TINY_RESNET,
     "upernet": {**TINY_RESNET, "channels": 128},
     **{
@@ -46,6 +85,59 @@ SMALL = {
         }
         for size in range(6)
     },
+    "segnext": {
+        "width": 0.5,
+        "strides": (1, 1, 2, 2, 2),
+        "ham_channels": 32,
+        "channels": 32,
+        "rank": 4,
+        "drop_path": 0.0,
+        "dropout": 0.0,
+    },
+    **{
+        f"setr_{decoder}": {
+            **TINY_VIT,
+            "take": (0, 1, 2),
+            "width": 0.0625,
+        }
+        for decoder in ("naive", "pup", "mla")
+    },
+    "segmenter": {**TINY_VIT, "decoder_depth": 1},
+    "segmenter_linear": TINY_VIT,
+    "transunet": {
+        "first": 4,
+        "blocks": (1, 1),
+        "embed_dim": 16,
+        "depth": 2,
+        "heads": 2,
+        "grid": 4,
+        "decoder_channels": (16, 8, 8),
+        "strides": (1, 2, 2),
+        "dropout": 0.0,
+    },
+    "pointrend": {**TINY_RESNET, "points": 16, "inference_points": 4096, "point_channels": 32},
+    "knet": {
+        **NO_DROPOUT,
+        "output_stride": 2,
+        "rates": (1, 2),
+        "channels": 128,
+        "rounds": 2,
+        "heads": 2,
+    },
+    "maskformer": {
+        **NO_DROPOUT,
+        "encoder": "resnet18",
+        "channels": 32,
+        "heads": 2,
+        "layers": 2,
+        "hidden": 32,
+        "queries": 16,
+    },
+    "gated_scnn": {**TINY_RESNET, "output_stride": 2, "rates": (1, 2), "shape_channels": 16},
+    "mnet": {"widths": (4, 8, 8)},
+    "wnet": {"widths": (4, 8, 8), "radius": 1},
+    "ynet": {"widths": (8, 16), "blocks": 1, "dense_width": 8, "strides": (1, 2)},
+    "gruunet": {"widths": (4, 8), "state_channels": 8},
     **{
         f"fc_densenet{depth}": {"layers": (2, 2), "growth": 4, "first": 4, "dropout": 0.0}
         for depth in (56, 67, 103)
@@ -70,8 +162,33 @@ SMALL = {
     "vnet": {"widths": (4, 8), "convs": 2, "decoder_convs": 1},
 }
 UNPOOL = {"deconvnet", "enet", "segnet", "segnet_basic"}
-ALL = pytest.mark.parametrize("name", sorted(NETWORKS))
-BOTH = pytest.mark.parametrize("ndim", [2, 3])
+REPEATS = {  # other depths of a network that is asked, small as they are here the same
+    *(f"segformer_b{size}" for size in range(1, 6)),
+    *("fc_densenet56", "fc_densenet67", "fcn16s", "fcn32s"),
+    "segmenter_linear",
+}
+# class tokens and queries fall together at the steps that suit convolutions
+PATIENT = {"segmenter": (1e-3, 160), "maskformer": (1e-3, 80)}  # learning rate and steps
+MATRIX = pytest.mark.matrix
+
+
+def every(dims: Sequence[int], *, plain: Sequence[int]) -> pytest.MarkDecorator:
+    """Ask each network for each of ``dims``; outside of ``plain`` in the matrix alone."""
+    return pytest.mark.parametrize(
+        ("name", "ndim"),
+        [
+            pytest.param(n, d, marks=MATRIX if n in REPEATS or d not in plain else ())
+            for n in sorted(NETWORKS)
+            for d in dims
+        ],
+    )
+
+
+BOTH = every((2, 3), plain=(2, 3))
+FLAT_FIRST = every((2, 3), plain=(2,))
+FLAT = every((2,), plain=(2,))
+SIZES = [(17, 9, 5), pytest.param((16, 8, 8), marks=MATRIX), (1, 1, 1)]
+SIZES += [pytest.param((3, 1, 20), marks=MATRIX)]
 
 
 def make(name: str, ndim: int, **arguments) -> nn.Module:
@@ -88,10 +205,9 @@ def test_every_network_has_small_arguments_here():
     assert set(SMALL) == set(NETWORKS)
 
 
-@ALL
 @BOTH
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("size", [(17, 9, 5), (16, 8, 8), (1, 1, 1), (3, 1, 20)])
+@pytest.mark.parametrize("size", SIZES)
 def test_any_size_and_batch_one(name, ndim, training, size):
     network = make(name, ndim).train(training)
     image = torch.randn(1, 2, *size[:ndim])
@@ -102,14 +218,13 @@ def test_any_size_and_batch_one(name, ndim, training, size):
         assert isinstance(out, torch.Tensor)
 
 
-@ALL
 @BOTH
 def test_every_parameter_gets_a_gradient(name, ndim):
     network = make(name, ndim).train()
     out = network(torch.randn(2, 2, *(16,) * ndim))
     total = logits_of(out).square().mean()
     if isinstance(out, Prediction):
-        total = total + sum(aux.square().mean() for aux in out.aux)
+        total = total + sum(x.square().mean() for x in (*out.aux, *out.extras.values()))
     total.backward()
     dead = [
         n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
@@ -117,8 +232,7 @@ def test_every_parameter_gets_a_gradient(name, ndim):
     assert not dead
 
 
-@ALL
-@BOTH
+@FLAT_FIRST
 def test_bfloat16_autocast_is_near_float32(name, ndim):
     network = make(name, ndim).eval()
     image = torch.randn(2, 2, *(16,) * ndim)
@@ -132,8 +246,7 @@ def test_bfloat16_autocast_is_near_float32(name, ndim):
     assert (near.float() - exact).norm() < limit * exact.norm()
 
 
-@ALL
-@BOTH
+@FLAT_FIRST
 def test_state_dict_round_trip_and_seed(name, ndim):
     network = make(name, ndim).eval()
     image = torch.randn(1, 2, *(8,) * ndim)
@@ -152,8 +265,15 @@ def test_state_dict_round_trip_and_seed(name, ndim):
     assert torch.equal(make(name, ndim).eval()(image), network(image))
 
 
-@ALL
-@BOTH
+@every((2, 3), plain=())
+def test_an_exported_program_gives_the_same_logits(name, ndim):
+    network = make(name, ndim).eval()
+    image = torch.randn(1, 2, *(16,) * ndim)
+    program = torch.export.export(network, (image,))
+    torch.testing.assert_close(program.module()(image), network(image), atol=1e-5, rtol=1e-4)
+
+
+@FLAT_FIRST
 def test_one_small_image_is_learnt_by_heart(name, ndim):
     network = make(name, ndim).train()
     generator = torch.Generator().manual_seed(1)
@@ -162,8 +282,9 @@ def test_one_small_image_is_learnt_by_heart(name, ndim):
         label = label.repeat_interleave(4, axis)
     image = torch.stack((label.float(), label.float() ** 2), 1)
     image = image + 0.1 * torch.randn(image.shape, generator=generator)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(40):
+    rate, steps = PATIENT.get(name, (1e-2, 40))
+    optimizer = torch.optim.Adam(network.parameters(), rate)
+    for _ in range(steps):
         loss = functional.cross_entropy(logits_of(network(image)), label)
         optimizer.zero_grad()
         loss.backward()
@@ -172,9 +293,9 @@ def test_one_small_image_is_learnt_by_heart(name, ndim):
     assert (logits_of(network(image)).argmax(1) == label).float().mean() > 0.95
 
 
-@ALL
-def test_a_padded_image_gives_what_the_padding_by_hand_gives(name):
-    network = make(name, 2).eval()
+@FLAT
+def test_a_padded_image_gives_what_the_padding_by_hand_gives(name, ndim):
+    network = make(name, ndim).eval()
     image = torch.randn(1, 2, 13, 16)
     step = network.divisor[0]
     by_hand = functional.pad(image, (0, 0, 0, -13 % step), mode="replicate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,3 +196,45 @@ def test_a_scheduler_that_is_not_there_is_told(
     experiment = toy_experiment(tmp_path, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(StageError, match=r"nothing answers at tcp://127.0.0.1:9 \(timed out\)"):
         Runner(experiment, Options(runs_dir=tmp_path / "runs")).run()
+
+
+def count_to_three(*, out: Path, stop_at: int | None = None, seen: list[int]) -> list[int]:
+    """Write a file per step; ``stop_at`` dies before that step, as Ctrl-C would."""
+    for step in range(len(list(out.glob("step*"))), 3):
+        if step == stop_at:
+            raise KeyboardInterrupt
+        (out / f"step{step}").touch()
+        seen.append(step)
+    return list(seen)
+
+
+def test_a_long_call_goes_on_where_it_was_killed_and_is_made_once(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def call(stop_at: int | None = None, fresh_after: float | None = None) -> list[int]:
+        shared = {"stop_at": stop_at, "seen": seen}
+        return context(tmp_path, fresh_after).once(count_to_three, "three", {}, shared=shared)
+
+    with pytest.raises(KeyboardInterrupt):
+        call(stop_at=2)
+    assert call() == [0, 1, 2]
+    assert call() == [0, 1, 2]  # known
+    assert seen == [0, 1, 2]
+    cases = tmp_path / "run" / "stages" / "s" / "cases"
+    assert not list(cases.glob("*.partial"))
+    with pytest.raises(KeyboardInterrupt):  # asked for anew: the result does not count
+        call(stop_at=1, fresh_after=time.time() + 60)
+    assert seen == [0, 1, 2, 0]
+    with pytest.raises(KeyboardInterrupt):  # nor what was begun before
+        call(stop_at=1, fresh_after=time.time() + 60)
+    assert seen == [0, 1, 2, 0, 0]
+    for result in cases.glob("*/result.json"):
+        result.unlink()
+    call(fresh_after=time.time() - 60)  # but what was begun after it goes on
+    assert seen == [0, 1, 2, 0, 0, 1, 2]
+
+
+def test_a_long_call_that_fails_fails_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        context(tmp_path).once(count_to_three, "three", {}, shared={"seen": None, "more": 1})
+    assert context(tmp_path).listed == []

@@ -79,7 +79,7 @@ def test_two_folders_give_metrics_summary_and_pages(tmp_path: Path) -> None:
     assert "Post-processing" not in index.words
     case = Page((tmp_path / "o" / "cases" / "b.html").read_text())
     assert "no image was given" in case.words
-    assert len(case.of("img")) == 6  # three planes, and three where the masks differ
+    assert len(case.of("img")) == 9  # three planes, three where the masks differ, three surfaces
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o", "p", "r"]  # nothing left aside
 
 

@@ -75,7 +75,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 def test_overlapping_regions_two_channels_and_a_partly_labelled_case(tmp_path: Path) -> None:
     write_study(tmp_path)
     config = write_config(tmp_path)
-    run(config, tmp_path / "runs", "train.budget=40it", "train.fold=0")
+    run(config, tmp_path / "runs", "train.budget=40it", "train.folds=0")
     folder = tmp_path / "runs" / "tiny"
     rows = rows_of(folder)
     assert {row["label"] for row in rows} == {"whole tumour", "tumour core"}

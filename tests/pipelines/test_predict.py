@@ -73,7 +73,7 @@ def bright_volume(shape=(7, 6, 5), start=(1, 3, 2), size=(1, 1, 1)):
 
 def arguments(model, source, out, **changes):
     settings = {"model": model, "input": source, "out": out, "device": "cpu", "overwrite": False}
-    settings |= {"quiet": False, "debug": False}
+    settings |= {"quiet": False, "debug": False, "watch": False, "folds": (), "maps": ()}
     return argparse.Namespace(**{**settings, **changes})
 
 

@@ -23,7 +23,7 @@ def test_hippocampus_on_a_cpu():
     assert plan.budget == "2h"
     arguments = plan.network.arguments
     assert (arguments["ndim"], arguments["in_channels"], arguments["num_classes"]) == (3, 1, 3)
-    assert arguments["widths"] == (12, 48, 96, 192)
+    assert arguments["widths"] == (8, 32, 64, 128)
     assert arguments["thin"]
     assert arguments["norm"] == "batch"
 
@@ -178,3 +178,87 @@ def test_a_volume_network_on_photographs_is_refused():
     data = dataset(spacings=((1.0, 1.0),), shapes=((64, 64),))
     with pytest.raises(ConfigError, match="set it to 2 or auto"):
         make_plan(data, Wishes(network=NetworkSettings(ndim=3)), "cpu")
+
+
+CAMVID = {
+    "spacings": ((1.0, 1.0),) * 367,
+    "shapes": ((360, 480),) * 367,
+    "channels": ("red", "green", "blue"),
+    "modality": "photo",
+    "scheme": LabelScheme(labels=tuple(Label(value=i, name=f"class {i}") for i in range(1, 12))),
+}
+LIVER = {"spacings": ((1, 0.7676, 0.7676),) * 131, "shapes": ((482, 512, 512),) * 131}
+
+
+def test_camvid_on_a_gpu_takes_the_whole_picture():
+    # 360 x 480 can be halved six times, so the patch is padded to multiples of 64
+    plan = make_plan(dataset(**CAMVID), Wishes(), "cuda:0")
+    assert plan.patch_size == (384, 512)
+    assert plan.spacing == (1.0, 1.0)
+    assert plan.network.arguments["widths"] == (32, 64, 128, 256, 512, 512, 512)
+    # 5 % of the pixels: 0.05 * 360 * 480 * 367 / (384 * 512) = 16.1
+    assert plan.batch_size == 16
+    assert plan.batch_dice
+
+
+def test_camvid_on_a_cpu_stays_in_its_budget():
+    plan = make_plan(dataset(**CAMVID), Wishes(), "cpu")
+    assert plan.patch_size == (288, 384)
+    assert plan.batch_size == 7
+    assert plan.network.arguments["ndim"] == 2
+
+
+def test_a_network_without_a_rule_is_narrowed_on_a_cpu():
+    segnet = Wishes(network=NetworkSettings(name="segnet"))
+    plan = make_plan(dataset(**CAMVID), segnet, "cpu")
+    assert plan.network.arguments["widths"] == (16, 32, 64, 128, 128)
+    assert "widths x 1/4" in decision(plan, "network.arguments.widths").rule
+    assert "widths" not in make_plan(dataset(**CAMVID), segnet, "cuda:0").network.arguments
+
+
+def test_presets_on_real_sizes():
+    large = Wishes(network=NetworkSettings(name="resenc_unet", preset="L"))
+    plan = make_plan(dataset(**LIVER), large, "cuda:0")
+    assert (plan.patch_size, plan.batch_size) == ((192,) * 3, 2)
+    assert decision(plan, "network.preset").value == "L"
+    assert decision(plan, "train.memory").value == "24GB"
+    assert make_plan(dataset(**LIVER), large, "cpu").patch_size == plan.patch_size  # asked for
+
+
+def test_low_resolution_and_how_the_dice_is_taken():
+    full = make_plan(dataset(**LIVER), Wishes(), "cuda:0")
+    low = make_plan(dataset(**LIVER), Wishes(resolution="low"), "cuda:0")
+    assert full.patch_size == low.patch_size == (128,) * 3
+    assert low.spacing == pytest.approx([1.03**31, 0.7676 * 1.03**31, 0.7676 * 1.03**31])
+    assert (full.batch_dice, low.batch_dice) == (True, False)
+    assert "low is 2.5 x 1.919 x 1.919 mm" in decision(full, "resample.resolution").data
+    alone = make_plan(dataset(), Wishes(), "cuda:0")
+    assert not alone.batch_dice
+
+
+@pytest.mark.parametrize(
+    ("data", "network", "message"),
+    [
+        (dataset(), NetworkSettings(), r"covers 100% of the median case .* set it to full"),
+        (dataset(), NetworkSettings(ndim=2), "low is for 3-D networks"),
+        (dataset(**CAMVID), NetworkSettings(), "low is for 3-D networks"),
+    ],
+)
+def test_a_low_resolution_that_does_not_exist_is_refused(data, network, message):
+    with pytest.raises(ConfigError, match=message):
+        make_plan(data, Wishes(resolution="low", network=network), "cuda:0")
+
+
+def test_stated_memory_scales_the_budget():
+    plan = make_plan(dataset(**LIVER), Wishes(memory="24GB"), "cuda:0")
+    assert plan.patch_size > (128,) * 3
+    assert decision(plan, "train.memory").rule == SET
+    less = make_plan(dataset(**LIVER), Wishes(), "cuda:0", scale=0.5)
+    assert less.patch_size < (128,) * 3
+    assert "50%" in decision(less, "train.memory").data
+
+
+@pytest.mark.parametrize("text", ["8", "0GB", "much", "8 TB"])
+def test_a_memory_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match=r"train\.memory is '.*'; write a size such as 8GB"):
+        make_plan(dataset(), Wishes(memory=text), "cuda:0")

@@ -8,7 +8,14 @@ import pytest
 
 from medseg.geometry.orientation import axis_codes, to_closest_ras
 from medseg.geometry.volume import Grid, Volume
-from medseg.postprocess.export import prediction_name, stored_grid
+from medseg.io.picture import read_colours
+from medseg.labels import Label, LabelScheme
+from medseg.postprocess.export import (
+    label_colours,
+    prediction_name,
+    stored_grid,
+    write_coloured,
+)
 
 CODES = [
     "".join(codes)
@@ -46,3 +53,14 @@ def test_a_photograph_has_one_grid():
 def test_names():
     assert prediction_name("a", 3) == "a.nii.gz"
     assert prediction_name("a", 2) == "a.png"
+
+
+def test_a_photograph_is_written_in_the_colours_of_its_table(tmp_path):
+    labels = (Label(value=4, name="road", color="#804080"), Label(value=9, name="sky"))
+    colours = label_colours(LabelScheme(labels=labels), 2)
+    assert colours == ("#804080", "#56B4E9")  # the second of the palette
+    assert label_colours(LabelScheme(labels=labels), 3) == ()
+    indices = np.array([[1, 2], [0, -1]], np.int16)
+    pixels = read_colours(write_coloured(tmp_path / "c.png", indices, colours))
+    assert pixels[0].tolist() == [[128, 64, 128], [0x56, 0xB4, 0xE9]]
+    assert pixels[1].tolist() == [[0, 0, 0], [0, 0, 0]]

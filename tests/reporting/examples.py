@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
 from unittest.mock import patch
@@ -60,9 +60,20 @@ def report(folder: Path, name: str, pred, label, *, role="test", fold=None, pict
     image = np.random.default_rng(0).normal(40, 50, pred.shape).astype(np.float32)
     modality = "CT" if pred.ndim == 3 else "photo"
     arguments = (name, volume(image), pred, label, SCHEME, None, modality, role, fold, out)
-    with nullcontext() if pictures else patch("medseg.reporting.assess.draw_case", lambda *_: ()):
+    with nullcontext() if pictures else without_pictures():
         made: CaseReport = describe_case(*arguments)
     return made
+
+
+@contextmanager
+def without_pictures():
+    """Leave out what takes time: slices, surfaces, the viewer's volumes."""
+    with (
+        patch("medseg.reporting.assess.draw_case", lambda *_: ()),
+        patch("medseg.reporting.assess.draw_surfaces", lambda *_: ()),
+        patch("medseg.reporting.assess.write_viewer", lambda *_: None),
+    ):
+        yield
 
 
 class Page(HTMLParser):

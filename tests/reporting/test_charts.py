@@ -9,6 +9,8 @@ from medseg.reporting.charts import (
     distribution_alt,
     distribution_chart,
     limits_of_agreement,
+    size_alt,
+    size_chart,
     training_chart,
 )
 from tests.reporting.examples import label_map, report
@@ -27,6 +29,7 @@ def scores(tmp_path):
 def test_plots_are_pictures_also_with_missed_structures(scores):
     assert distribution_chart(scores, COLORS, "mm").startswith(b"\x89PNG")
     assert agreement_chart(scores, COLORS, "mm").startswith(b"\x89PNG")
+    assert size_chart(scores, COLORS, "mm").startswith(b"\x89PNG")
 
 
 def test_plots_of_one_empty_structure_are_drawn_too(tmp_path):
@@ -34,6 +37,8 @@ def test_plots_of_one_empty_structure_are_drawn_too(tmp_path):
     found = {"liver": [report(tmp_path, "a", empty, empty).scores[0]]}
     assert distribution_chart(found, COLORS, "mm").startswith(b"\x89PNG")
     assert agreement_chart(found, COLORS, "mm").startswith(b"\x89PNG")
+    assert size_chart(found, COLORS, "mm").startswith(b"\x89PNG")
+    assert "no reference shows a structure" in size_alt(found, "mm")
     assert "nothing to measure" in distribution_alt(found, "mm")
     assert "fewer than three" in agreement_alt(found, "mm")
 
@@ -41,6 +46,10 @@ def test_plots_of_one_empty_structure_are_drawn_too(tmp_path):
 def test_the_words_say_what_the_plots_show(scores):
     assert "tumour from 0.000 to 1.000, median 0.000" in distribution_alt(scores, "mm")
     assert "tumour mean -0.00267 mL" in agreement_alt(scores, "mm")
+    liver = [s.dice for s in sorted(scores["liver"], key=lambda s: (s.reference_volume_ml, s.dice))]
+    assert f"mean Dice {liver[0]:.3f} in the smaller half, {liver[-1]:.3f}" in size_alt(
+        scores, "mm"
+    )
 
 
 def test_limits_of_agreement_by_hand(scores):

@@ -1,9 +1,12 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 
-from medseg.artefacts import Decision, PostprocessRule, SetAside
+from medseg.artefacts import Decision, PostprocessRule, SetAside, StageTime
+from medseg.geometry.volume import Grid
 from medseg.reporting.cohort_page import Cohort, render_cohort_page
+from medseg.reporting.scan_checks import training_scans
 from medseg.reporting.tables import summaries_by_role
 from medseg.reporting.words import usual_components
 from tests.reporting.examples import about, check_page, label_map, report
@@ -19,7 +22,7 @@ def cohort(tmp_path, reports, **options):
         "set_aside": (),
         "decisions": (),
         "rules": (),
-        "history": history,
+        "histories": {0: history},
     }
     return Cohort(**{**given, **options})
 
@@ -51,9 +54,9 @@ def test_the_whole_page(tmp_path):
     )
     page = check_page(render_cohort_page(made, about()))
     links = [attrs["href"] for attrs in page.of("a")]
-    assert links[0] == "cases/one.html"
+    assert links[0] == "cases/two.html", "worst first"
     assert links[-1] == "cases/new%20%26%20odd.html"
-    assert len(page.of("img")) == 3
+    assert len(page.of("img")) == 4
     for words in (
         "2 test, 1 validation and 1 unlabelled cases; 1 set aside",
         "truncated; copy it again",
@@ -73,14 +76,14 @@ def test_without_test_cases_the_page_says_that_validation_speaks(tmp_path):
 
 
 def test_without_any_reference_there_are_no_quality_numbers(tmp_path):
-    made = cohort(tmp_path, all_kinds(tmp_path)[3:], history=None)
+    made = cohort(tmp_path, all_kinds(tmp_path)[3:], histories={})
     page = check_page(render_cohort_page(made, about()))
     assert "no quality numbers" in page.words
     assert page.of("img") == []
 
 
 def test_a_run_without_cases_has_a_page(tmp_path):
-    page = check_page(render_cohort_page(cohort(tmp_path, [], history=None), about()))
+    page = check_page(render_cohort_page(cohort(tmp_path, [], histories={}), about()))
     assert "0 test, 0 validation and 0 unlabelled" in page.words
 
 
@@ -95,3 +98,31 @@ def test_scans_of_one_patient_count_once(tmp_path):
     reports = [replace(r, group="p1") for r in all_kinds(tmp_path)[:2]]
     page = check_page(render_cohort_page(cohort(tmp_path, reports), about()))
     assert "n = 1" in page.words
+
+
+def test_times_and_memory_of_the_stages_are_listed(tmp_path):
+    took = StageTime(stage="train", seconds=3600.04, device="cuda:0", peak_memory_mb=None)
+    made = cohort(tmp_path, [], histories={}, stages=(took,))
+    page = check_page(render_cohort_page(made, about()))
+    for words in ("train", "3,600.0", "cuda:0", "n/a"):
+        assert words in page.words
+
+
+def test_checks_of_the_scan_count_among_what_is_to_be_checked(tmp_path):
+    """Training scans of 9 mm: the spacing of the only case is unlike them."""
+    grid = Grid.of((9, 9, 9), np.diag([9.0, 9.0, 9.0, 1.0]))
+    one = all_kinds(tmp_path)[:1]
+    given = {"histories": {}, "training": training_scans([grid], ["RAS"], None)}
+    plain = render_cohort_page(cohort(tmp_path, one, histories={}), about())
+    unlike = render_cohort_page(cohort(tmp_path, one, **given), about())
+    count = re.compile(r'<td class="n">(\d+)</td></tr>')
+    before, after = (sum(map(int, count.findall(page))) for page in (plain, unlike))
+    assert after == before + 2, "once in the row of each structure"
+
+
+def test_a_case_whose_structure_was_not_found_shows_no_zero(tmp_path):
+    empty = np.zeros((9, 9, 9), dtype=np.int16)
+    made = cohort(tmp_path, [report(tmp_path, "e", empty, None, role="predict")], histories={})
+    page = check_page(render_cohort_page(made, about()))
+    assert page.words.count("not found") == 2
+    assert "0.00" not in page.words

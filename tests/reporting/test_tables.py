@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from medseg.reporting.case_context import case_contexts
 from medseg.reporting.tables import (
     column,
     headline,
@@ -148,6 +149,21 @@ def test_a_case_has_its_own_json(tmp_path, cases):
     assert tumour["scores"]["hd95_mm"] is None
     write_case_json(tmp_path / "n.json", cases[3], info())
     assert "scores" not in strict((tmp_path / "n.json").read_text())["structures"][0]
+
+
+def test_the_json_of_a_case_says_what_its_page_says(tmp_path, cases):
+    known = case_contexts(cases, {"liver": 0}, None, "CT")["new"]
+    write_case_json(tmp_path / "n.json", cases[3], info(), known)
+    case = strict((tmp_path / "n.json").read_text())
+    liver, tumour = case["structures"]
+    assert liver["diameter_mm"] == pytest.approx(cases[3].structures[0].findings.diameter_mm)
+    assert liver["volume_interval"]["low_ml"] is None
+    assert "there are 1" in liver["volume_interval"]["method"]
+    assert tumour["lesions"][0]["position"] == [5.0, 10.0, 20.0]
+    assert tumour["lesions"][0]["organ"] == "liver"
+    assert "lesions" not in liver
+    assert case["checks"][0]["name"] == "Field of view"
+    assert any("liver is in 1 pieces" in flag for flag in case["flags"])
 
 
 def test_what_json_cannot_say_is_null_at_any_depth(tmp_path):

@@ -42,10 +42,12 @@ def test_a_perfect_case_in_words(tmp_path):
     made = report(tmp_path, "a", label_map(), label_map())
     liver, tumour = summary_sentences(made)
     voxels = 8 * 6 * 2 - 1
-    assert liver.startswith(f"liver: {size_text(voxels * 8 / 1000, 'mm')} in one piece.")
+    assert liver.startswith(
+        f"liver: {size_text(voxels * 8 / 1000, 'mm')} in one piece, 15 mm across."
+    )
     assert "the prediction is 0.0 % more" in liver
     assert "(Dice) 1.000" in liver
-    assert tumour.startswith("tumour: 0.008 mL in one piece.")
+    assert tumour.startswith("tumour: 0.008 mL in one piece, 4 mm across.")
     assert flags(made, usual_components([made])) == []
 
 

@@ -4,13 +4,13 @@ import numpy as np
 
 from medseg.reporting.cohort_page import Cohort
 from medseg.reporting.tables import summaries_by_role
-from medseg.reporting.write import ReportInput, write_report
+from medseg.reporting.write import PageOptions, ReportInput, write_report
 from tests.reporting.examples import about, label_map, report
 
 NAMES = ("background", "liver", "tumour")
 
 
-def write(folder, reports):
+def write(folder, reports, options=PageOptions(viewer=False)):  # noqa: B008
     cohort = Cohort(
         reports=tuple(reports),
         summaries=summaries_by_role(reports),
@@ -18,10 +18,10 @@ def write(folder, reports):
         set_aside=(),
         decisions=(),
         rules=(),
-        history=None,
+        histories={},
     )
     inputs = {r.case: ReportInput(folder=folder / r.case, identifiers={}) for r in reports}
-    return write_report(folder / "report", cohort, about(), inputs, NAMES)
+    return write_report(folder / "report", cohort, about(), inputs, NAMES, options)
 
 
 def test_the_folder_holds_what_users_are_promised(tmp_path):
@@ -56,3 +56,17 @@ def test_photographs_have_one_confusion_matrix_over_the_test_cases(tmp_path):
         ["liver", "0", "94", "0"],
         ["tumour", "0", "1", "1"],
     ]
+
+
+def test_the_pdf_is_made_of_the_same_page_without_the_viewer(tmp_path, monkeypatch):
+    monkeypatch.setattr("medseg.reporting.write.pdf_bytes", lambda html: html.encode())
+    made = report(tmp_path, "a", label_map(), label_map(), pictures=True)
+    files = write(tmp_path, [made], PageOptions(pdf=True))
+    page = (files.folder / "cases" / "a.html").read_text(encoding="utf-8")
+    printed = (files.folder / "cases" / "a.pdf").read_text(encoding="utf-8")
+    assert 'id="viewer-start"' in page
+    assert 'id="viewer-start"' not in printed
+    assert "All cases" not in printed, "a link to another file"
+    for words in ("<h2>What was found</h2>", "Not for diagnostic use", "surface of the predicted"):
+        assert words in page
+        assert words in printed

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,59 @@ def test_locations_are_of_their_class_and_as_many_as_asked(shape):
     assert np.array_equal(again[1], coordinates[1])
     other = sample_locations(label, 1, most=100, share=0.5)[1]
     assert not np.array_equal(other[1], coordinates[1])
+
+
+def rare_class(tmp_path, balance, *, share=0.6):
+    """Four cases have class 1, one of them class 2 as well."""
+    labels = {n: labelled((9, 9), (4, 4)) for n in "abc"}
+    labels["d"] = labelled((9, 9), (4, 4), (2, 6))
+    index, cases = make_index(tmp_path, labels, share=share)
+    return PatchSampler(replace(index, balance=balance), cases, (3, 3))
+
+
+def test_balance_over_the_data_set_shows_a_rare_class_as_often_as_a_common_one(tmp_path):
+    def classes(balance):
+        sampler = rare_class(tmp_path, balance)
+        return Counter(sampler.draw(i).foreground for i in range(4000))
+
+    within, over = classes("case"), classes("dataset")
+    assert within[None] == pytest.approx(1600, abs=140)  # 4.5 sd
+    assert over[None] == pytest.approx(1600, abs=140)
+    assert within[2] == pytest.approx(4000 * 0.6 / 8, abs=75)  # half of the patches of d
+    assert over[2] == pytest.approx(4000 * 0.6 / 2, abs=130)
+    assert over[1] == pytest.approx(4000 * 0.6 / 2, abs=130)
+
+
+def test_balance_is_nothing_where_every_case_has_every_class(tmp_path):
+    labels = {n: labelled((9, 9, 9), (2, 2, 2), (5, 5, 5)) for n in "abc"}
+    index, cases = make_index(tmp_path, labels, share=0.5)
+    plain = PatchSampler(index, cases, (3, 3, 3))
+    balanced = PatchSampler(replace(index, balance="dataset"), cases, (3, 3, 3))
+    assert [plain.draw(i) for i in range(50)] == [balanced.draw(i) for i in range(50)]
+
+
+@pytest.mark.parametrize("balance", ["case", "dataset"])
+def test_cases_are_drawn_by_weight(tmp_path, balance):
+    sampler = rare_class(tmp_path, balance, share=0.3)
+    plain = [sampler.draw(i) for i in range(100)]
+    sampler.weigh({"a": 3.0, "b": 0.5, "stranger": 9.0})  # c and d count as 1
+    anywhere = Counter(r.case for r in map(sampler.draw, range(6000)) if r.foreground is None)
+    total = anywhere.total()
+    for case, share in {"a": 3 / 5.5, "b": 0.5 / 5.5, "c": 1 / 5.5}.items():
+        assert anywhere[case] / total == pytest.approx(share, abs=0.035)  # 4.5 sd
+    rare = {r.case for r in map(sampler.draw, range(1000)) if r.foreground == 2}
+    assert rare == {"d"}
+    sampler.weigh({})
+    assert [sampler.draw(i) for i in range(100)] == plain
+
+
+@pytest.mark.parametrize("balance", ["case", "dataset"])
+def test_case_and_class_are_known_without_the_place(tmp_path, balance):
+    sampler = rare_class(tmp_path, balance)
+    sampler.weigh({"d": 2.5})
+    for i in range(100):
+        ref = sampler.draw(i)
+        assert sampler.case_and_class(i) == (ref.case, ref.foreground)
 
 
 def test_no_foreground_has_no_locations():

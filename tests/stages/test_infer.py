@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medseg.artefacts import Resampled, ResampledCase
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, StageError
 from medseg.geometry.volume import Grid
 from medseg.inference.predictor import Predictor
 from medseg.io.store import open_array, write_array
@@ -68,8 +68,70 @@ def test_validation_test_and_unlabelled_cases_are_predicted(tmp_path, plan):
     found = INFER.run(resampled, plan, model, LocalContext(tmp_path)).cases
     assert [c.id for c in found] == ["validates", "tests", "predicts"]
     assert [(c.split, c.fold) for c in found] == [("train", 0), ("test", None), ("predict", None)]
-    other = INFER.run(resampled, plan, replace(model, fold=1), LocalContext(tmp_path)).cases
-    assert [c.id for c in other] == ["trains", "tests", "predicts"]
+    other = replace(model, folds=(replace(model.folds[0], fold=1),))
+    found = INFER.run(resampled, plan, other, LocalContext(tmp_path)).cases
+    assert [c.id for c in found] == ["trains", "tests", "predicts"]
+
+
+def marked(case):
+    """Tell from a prediction which networks made it: how many of the voxels are marked."""
+    return int(np.count_nonzero(open_array(case.pred).read_all()))
+
+
+def test_each_case_is_predicted_by_networks_that_did_not_see_it(tmp_path, plan):
+    """The threshold of fold 0 marks all, that of fold 1 nothing, the mean of both one half."""
+    cases = [
+        resampled_case(tmp_path, "of0", "train", 0),
+        resampled_case(tmp_path, "tests"),
+        resampled_case(tmp_path, "of1", "train", 1),
+        resampled_case(tmp_path, "of2", "train", 2),
+        resampled_case(tmp_path, "new", "predict"),
+    ]
+    model = make_model(tmp_path / "model", plan, -1.0, 2.0)
+    folds = (
+        replace(model.folds[0], cases=("of1", "of2")),
+        replace(model.folds[1], cases=("of0", "of2")),
+    )
+    model = replace(model, folds=folds)
+    found = INFER.run(Resampled(cases=tuple(cases)), plan, model, LocalContext(tmp_path)).cases
+    inside, bright = 4 * 5 * 4, 2 * 2 * 4  # of the crop; of the voxels above one half
+    assert {case.id: marked(case) for case in found} == {
+        "of0": inside, "tests": bright, "of1": 0, "new": bright
+    }  # fmt: skip
+    assert [case.id for case in found] == ["of0", "tests", "of1", "new"]
+
+
+@pytest.mark.parametrize(("split", "fold"), [("train", 1), ("test", None)])
+def test_a_case_that_a_network_saw_stops_the_stage(tmp_path, plan, split, fold):
+    model = make_model(tmp_path / "model", plan, 0.5, 0.5)
+    leaky = replace(model.folds[1], cases=("a",))
+    model = replace(model, folds=(model.folds[0], leaky))
+    resampled = Resampled(cases=(resampled_case(tmp_path, "a", split, fold),))
+    with pytest.raises(StageError, match=r"case a is a .* case, and the network of fold 1"):
+        INFER.run(resampled, plan, model, LocalContext(tmp_path))
+
+
+def test_more_folds_leave_out_of_fold_predictions_as_they_are(tmp_path, plan, monkeypatch):
+    run = tmp_path / "run"
+    resampled = Resampled(
+        cases=(
+            resampled_case(run, "of0", "train", 0),
+            resampled_case(run, "of1", "train", 1),
+            resampled_case(run, "tests"),
+        )
+    )
+    model = make_model(run / "model", plan, 0.5, 0.4)
+    seen = []
+    plain = Predictor.indices
+
+    def counted(self, image, *, case, **rest):
+        seen.append(case)
+        return plain(self, image, case=case, **rest)
+
+    monkeypatch.setattr(Predictor, "indices", counted)
+    INFER.run(resampled, plan, replace(model, folds=model.folds[:1]), run_context(tmp_path))
+    INFER.run(resampled, plan, model, run_context(tmp_path))
+    assert sorted(seen) == ["of0", "of1", "tests", "tests"]
 
 
 def test_prediction_lies_on_the_canonical_grid(tmp_path, plan):
@@ -101,7 +163,7 @@ def test_a_killed_stage_goes_on_and_a_finished_one_loads_nothing(tmp_path, plan,
         INFER.run(resampled, plan, model, run_context(tmp_path))
     INFER.run(resampled, plan, model, run_context(tmp_path))
     assert seen == ["a", "b", "b", "c"]
-    model.weights.unlink()
+    model.folds[0].weights.unlink()
     again = INFER.run(resampled, plan, model, run_context(tmp_path, device="cuda:7"))
     assert [c.id for c in again.cases] == ["a", "b", "c"]  # another device asks the same
     assert len(seen) == 4

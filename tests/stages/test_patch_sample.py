@@ -45,6 +45,13 @@ def test_the_index_covers_the_training_cases_of_all_folds(prepared):
         assert [len(c) for c in read_locations(row).values()] == [56, 8]
 
 
+@pytest.mark.parametrize("balance", ["case", "dataset"])
+def test_the_index_says_where_classes_are_drawn_from(prepared, balance):
+    resampled, plan, context = prepared
+    stage = PatchSample(rows=0, balance=balance)
+    assert stage.run(resampled=resampled, plan=plan, context=context).balance == balance
+
+
 def test_the_table_holds_the_first_draws(prepared, caplog):
     resampled, plan, context = prepared
     stage = PatchSample(rows=60, foreground_share=0.5, seed=4)

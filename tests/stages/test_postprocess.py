@@ -98,12 +98,11 @@ def with_island():
 
 def test_rules_are_decided_on_validation_and_applied_to_all(tmp_path, plan):
     label = 5 * (BRIGHT > 0)
-    validation = write_case(tmp_path, "val", BRIGHT, label)
+    validation = [write_case(tmp_path, f"val{i}", BRIGHT, label, fold=i % 2) for i in range(6)]
     test = write_case(tmp_path, "test", BRIGHT, None, "predict", None)
-    found, context = run(
-        Postprocess(), plan, [validation, test], {"val": with_island(), "test": with_island()},
-        tmp_path,
-    )  # fmt: skip
+    cases = [*validation, test]
+    preds = {case.case.id: with_island() for case in cases}
+    found, context = run(Postprocess(), plan, cases, preds, tmp_path)
     (rule,) = found.rules
     assert rule.structure == "bright"
     assert rule.min_volume_ml == 0.01  # the gentlest of the rules that remove the island of 3 mm3
@@ -116,6 +115,27 @@ def test_rules_are_decided_on_validation_and_applied_to_all(tmp_path, plan):
         np.testing.assert_allclose(image.affine, AFFINE, atol=1e-9)
         assert np.array_equal(open_array(case.pred).read_all()[::-1, ::-1], BRIGHT > 0)
     assert not context.listed
+
+
+def test_few_validation_cases_decide_nothing_and_say_so(tmp_path, plan, caplog):
+    validation = write_case(tmp_path, "val", BRIGHT, 5 * (BRIGHT > 0))
+    caplog.set_level("INFO", logger="medseg.stages.postprocess")
+    found, _ = run(Postprocess(), plan, [validation], {"val": with_island()}, tmp_path)
+    assert np.array_equal(nib.load(found.cases[0].file).get_fdata(), 5 * with_island())
+    assert "bright: nothing is done (rules change at most 1 of 1 cases; 6 are" in caplog.text
+    assert read_model_folder(found.model).rules == found.rules
+
+
+def test_a_rule_of_the_config_for_all_foreground(tmp_path, plan):
+    case = write_case(tmp_path, "a", BRIGHT, 5 * (BRIGHT > 0))
+    stage = Postprocess(rules={"*": {"keep_largest": True}})
+    found, _ = run(stage, plan, [case], {"a": with_island()}, tmp_path)
+    assert nib.load(found.cases[0].file).get_fdata()[8, 7, 6] == 0
+    with pytest.raises(ConfigError, match="whose holes cannot be filled"):
+        run(
+            Postprocess(rules={"*": {"fill_holes": True}}), plan, [case], {"a": with_island()},
+            tmp_path,
+        )  # fmt: skip
 
 
 def test_rules_of_the_config_stand(tmp_path, plan):
@@ -184,7 +204,7 @@ def test_predict_with_the_model_folder_gives_what_the_stages_gave(tmp_path):
     image = BRIGHT.copy()
     image[7:9, 6:8, 5:7] = 0.9  # a second component
     cases = [
-        write_case(tmp_path, "a", image, 5 * (BRIGHT > 0)),
+        *(write_case(tmp_path, name, image, 5 * (BRIGHT > 0)) for name in "acdefg"),
         write_case(tmp_path, "b", image[:, ::-1].copy(), None, "predict", None),
     ]
     context = LocalContext(tmp_path)

@@ -19,6 +19,7 @@ from medseg.artefacts import (
     Segmentations,
     SegmentedCase,
     SetAside,
+    TrainedFold,
     TrainedModel,
 )
 from medseg.case import Case, ImageFile, LabelPart
@@ -113,15 +114,22 @@ def inputs(tmp_path, roles, preds):
     )
     history = tmp_path / "history.csv"
     history.write_text("step,train/loss,val/dice/liver\n1,2.0,0.1\n2,1.0,0.5\n")
+    folds = {0, *(fold for _, fold in roles.values() if fold is not None)}
     model = TrainedModel(
-        weights=tmp_path / "weights.safetensors",
         network=network,
-        fold=0,
-        steps=20,
-        best_step=10,
-        validation_dice={},
-        history=history,
-        seconds=1.0,
+        folds=tuple(
+            TrainedFold(
+                fold=fold,
+                weights=tmp_path / "weights.safetensors",
+                cases=(),
+                steps=20,
+                best_step=10,
+                validation_dice={},
+                history=history,
+                seconds=1.0,
+            )
+            for fold in sorted(folds)
+        ),
     )
     segmented = tuple(
         SegmentedCase(
@@ -197,6 +205,33 @@ def test_without_test_case_the_validation_cases_are_the_headline(tmp_path, preds
     files, _ = run(tmp_path, {"c": ("train", 0)}, preds)
     assert files.headline["val/dice/mean"] == 1.0
     assert "There is no test case" in (files.folder / "index.html").read_text()
+
+
+def test_each_fold_has_its_row_and_the_test_rows_are_of_no_fold(tmp_path, preds):
+    """Fold 0 finds the tumour of its case, fold 1 does not: tumour 1 and 0, together one half."""
+    roles = {"a": ("test", None), "c": ("train", 0), "b": ("train", 1)}
+    files, _ = run(tmp_path, roles, preds)
+    liver = 2 * 168 / (2 * 168 + 8)  # of 168 voxels; the 8 of the tumour were added to it
+    with files.metrics.open(newline="") as stream:
+        rows = {(r["case"], r["label"]): r["fold"] for r in csv.DictReader(stream)}
+    assert {case: rows[case, "tumour"] for case in "acb"} == {"a": "", "c": "0", "b": "1"}
+    summary = json.loads(files.summary.read_text())
+    first, second = summary["folds"]
+    assert first == {
+        "fold": 0, "cases": 1, "dice": {"liver": 1.0, "tumour": 1.0}, "mean_dice": 1.0
+    }  # fmt: skip
+    assert second["dice"] == {"liver": pytest.approx(liver, abs=0.05), "tumour": 0.0}
+    assert summary["splits"]["test"]["labels"]["tumour"]["metrics"]["dice"]["mean"] == 1.0
+    page = check_page((files.folder / "index.html").read_text(encoding="utf-8"))
+    assert "Mean Dice of each fold's network" in page.words
+    assert "mean of the folds 0, 1" in page.words
+    assert sum("Fold 1: training loss" in (a["alt"] or "") for a in page.of("img")) == 1
+
+
+def test_of_one_fold_there_is_no_table_of_folds(tmp_path, preds):
+    files, _ = run(tmp_path, ROLES, preds)
+    assert "folds" not in json.loads(files.summary.read_text())
+    assert "Mean Dice of each fold" not in (files.folder / "index.html").read_text()
 
 
 def test_no_identifier_reaches_the_report(tmp_path, preds):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file
@@ -9,7 +10,12 @@ from medseg.artefacts import Resampled
 from medseg.config import read_document, validate
 from medseg.errors import ConfigError, StageError
 from medseg.inference.weights import load_network
+from medseg.pipelines.context import RunContext
+from medseg.pipelines.progress import Display
+from medseg.pipelines.store import Places
+from medseg.settings import Compute
 from medseg.stages.train import Train
+from medseg.training import launch, loop
 from medseg.training.task import split_fold
 from tests.fakes import LocalContext
 from tests.training.made import make_task
@@ -24,15 +30,17 @@ def run(stage: Train, folder, **changes):
 
 def test_the_stage_trains_and_describes_its_model(tmp_path):
     model, context = run(Train(validations=2, precision="32-true"), tmp_path)
-    assert model.steps == 6  # the plan's budget
-    assert model.weights.parent == context.workdir
-    assert set(model.validation_dice) == {"left", "right"}
-    load_network(model.network, model.weights)
-    with model.history.open() as file:
+    (fold,) = model.folds
+    assert (fold.fold, fold.cases) == (0, ("case1", "case3"))
+    assert fold.steps == 6  # the plan's budget
+    assert fold.weights.parent.parent == context.workdir
+    assert set(fold.validation_dice) == {"left", "right"}
+    load_network(model.network, fold.weights)
+    with fold.history.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["3", "6"]
-    best = next(row for row in rows if int(row["step"]) == model.best_step)
-    assert float(best["val/dice/left"]) == pytest.approx(model.validation_dice["left"])
+    best = next(row for row in rows if int(row["step"]) == fold.best_step)
+    assert float(best["val/dice/left"]) == pytest.approx(fold.validation_dice["left"])
     assert {name for _, metrics in context.metrics for name in metrics} >= {
         "train/loss",
         "val/dice/mean",
@@ -41,20 +49,137 @@ def test_the_stage_trains_and_describes_its_model(tmp_path):
 
 def test_running_it_again_in_the_same_folder_changes_nothing(tmp_path):
     stage = Train(budget="4it", validations=2, precision="32-true")
-    first, _ = run(stage, tmp_path)
+    (first,) = run(stage, tmp_path)[0].folds
     before = load_file(first.weights)
-    second, _ = run(stage, tmp_path)
+    (second,) = run(stage, tmp_path)[0].folds
     after = load_file(second.weights)
     assert all((before[name] == after[name]).all() for name in before)
     assert (first.steps, first.best_step) == (second.steps, second.best_step)
 
 
+def kept_context(folder, device="cpu"):
+    """The runner's own context, so that what is kept between runs is kept."""
+    workdir = folder / "run/stages/train/x.partial"
+    workdir.mkdir(parents=True, exist_ok=True)
+    return RunContext(
+        "train", workdir, places=Places(run=folder / "run", scratch=folder / "scratch"),
+        device=device, compute=Compute(), tracker=NullTracker(), display=Display(quiet=True),
+    )  # fmt: skip
+
+
+class NullTracker:
+    def __init__(self):
+        self.names = set()
+
+    def log_metrics(self, metrics, step):
+        self.names |= set(metrics)
+
+
+SHORT = {"budget": "4it", "validations": 2, "precision": "32-true"}
+
+
+def weights_of(model):
+    return [load_file(fold.weights) for fold in model.folds]
+
+
+def same(first, second):
+    return all((first[name] == second[name]).all() for name in first)
+
+
+def test_every_fold_is_trained_on_the_others_and_logged_under_its_name(tmp_path):
+    model, context = run(Train(folds="all", **SHORT), tmp_path)
+    assert [(one.fold, one.cases) for one in model.folds] == [
+        (0, ("case1", "case3")),
+        (1, ("case0", "case2")),
+    ]
+    assert not same(*weights_of(model))
+    names = {name for _, metrics in context.metrics for name in metrics}
+    assert {"fold0/train/loss", "fold1/train/loss", "fold1/val/dice/mean"} <= names
+    assert not [name for name in names if not name.startswith("fold")]
+
+
+def test_a_finished_fold_is_never_trained_again(tmp_path, monkeypatch):
+    """One fold, then a list, then all; another budget asks for new ones."""
+    task = make_task(tmp_path)
+    resampled = Resampled(cases=task.train + task.validation)
+    trained = []
+    plain = launch.train
+
+    def counted(task, monitor, **how):
+        trained.append(task.validation[0].fold)
+        return plain(task, monitor, **how)
+
+    monkeypatch.setattr(launch, "train", counted)
+
+    def ask(**settings):
+        context = kept_context(tmp_path)
+        stage = Train(**{**SHORT, **settings})
+        return stage.run(resampled, task.patches, task.plan, context), context.tracker.names
+
+    alone, names = ask(folds=1)
+    assert "train/loss" in names
+    both, names = ask(folds="all")
+    assert trained == [1, 0]
+    assert "fold0/train/loss" in names
+    assert both.folds[1] == alone.folds[0]
+    again, _ = ask(folds=[1, 0])
+    assert again == both
+    assert trained == [1, 0]
+    ask(folds=1, budget="2it")
+    assert trained == [1, 0, 1]
+
+
+def test_a_killed_fold_goes_on_and_ends_as_an_undisturbed_one(tmp_path, monkeypatch):
+    """Killed in the second of two folds; then the first is known and the second is resumed."""
+    task = make_task(tmp_path)
+    resampled = Resampled(cases=task.train + task.validation)
+    stage = Train(folds="all", checkpoint_every="1it", **SHORT)
+    calm = stage.run(resampled, task.patches, task.plan, kept_context(tmp_path / "calm"))
+    steps = []
+    plain = loop.train_step
+
+    def dies(learner, batch, lr, clip, step, task):
+        if len(steps) == 6:
+            steps.append(step)
+            raise KeyboardInterrupt
+        steps.append(step)
+        return plain(learner, batch, lr, clip, step, task)
+
+    monkeypatch.setattr(loop, "train_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(resampled, task.patches, task.plan, kept_context(tmp_path / "killed"))
+    done = stage.run(resampled, task.patches, task.plan, kept_context(tmp_path / "killed"))
+    assert steps == [0, 1, 2, 3, 0, 1, 2, 2, 3]
+    for first, second in zip(weights_of(calm), weights_of(done), strict=True):
+        assert same(first, second)
+    assert not list((tmp_path / "killed/run/stages/train/cases").glob("*.partial"))
+
+
+def test_the_old_key_names_the_new_one(tmp_path):
+    (tmp_path / "c.yaml").write_text("fold: 0\n")
+    with pytest.raises(ConfigError, match=r"fold: no such key; did you mean 'folds'"):
+        validate(Train, read_document(tmp_path / "c.yaml"))
+    (tmp_path / "c.yaml").write_text("folds: most\n")
+    with pytest.raises(ConfigError, match="folds"):
+        validate(Train, read_document(tmp_path / "c.yaml"))
+    for text in ("all", "[0, 2]", "3"):
+        (tmp_path / "c.yaml").write_text(f"folds: {text}\n")
+        validate(Train, read_document(tmp_path / "c.yaml"))
+
+
+def test_all_folds_of_cases_without_any_are_explained(tmp_path):
+    task = make_task(tmp_path)
+    cases = tuple(replace(case, fold=None) for case in task.train + task.validation)
+    with pytest.raises(StageError, match=r"'splits\.folds' in the manifest"):
+        run(Train(folds="all"), tmp_path, cases=cases)
+
+
 def test_folds_without_cases_are_explained(tmp_path):
     task = make_task(tmp_path)
     with pytest.raises(StageError, match=r"fold 7 has no annotated case.*the folds are 0, 1"):
-        run(Train(fold=7), tmp_path)
+        run(Train(folds=7), tmp_path)
     with pytest.raises(StageError, match="no annotated case is left to train on: 2 are in fold 0"):
-        run(Train(fold=0), tmp_path, cases=task.validation)
+        run(Train(folds=0), tmp_path, cases=task.validation)
 
 
 def test_a_case_without_patches_only_leaves_the_training(tmp_path):
@@ -78,7 +203,9 @@ def test_a_case_without_patches_only_leaves_the_training(tmp_path):
         {"validations": 0},
         {"batch_size": 0},
         {"devices": 0},
-        {"fold": -1},
+        {"folds": -1},
+        {"folds": []},
+        {"folds": [0, 0]},
         {"loss": {"name": "tverksy"}},
         {"loss": {"name": "tversky", "fn_wieght": 0.7}},
         {"loss": []},
@@ -111,7 +238,11 @@ def test_a_list_replaces_the_loss_that_is_extended_and_a_mapping_joins_it(tmp_pa
 def test_auto_values(tmp_path):
     plan = make_task(tmp_path).plan
     recipe = Train().recipe(plan, "cpu")
-    assert (recipe.lr, recipe.batch_size, recipe.budget.iterations) == (2e-3, 2, 6)
+    assert (recipe.lr, recipe.batch_size, recipe.budget.iterations) == (4e-3, 2, 6)
     assert recipe.precision in ("32-true", "bf16-mixed")
     sgd = Train(optimizer="sgd", batch_size=5, budget="2h").recipe(plan, "cpu")
     assert (sgd.lr, sgd.batch_size, sgd.budget.seconds) == (1e-2, 5, 7200)
+    assert recipe.ema == 0
+    plateau = Train(budget="plateau,2h").recipe(plan, "cpu")
+    assert (plateau.budget.plateau, plateau.ema) == (True, "auto")
+    assert Train(budget="plateau", ema=0.99).recipe(plan, "cpu").ema == 0.99

@@ -18,6 +18,7 @@ from medseg.artefacts import (
     NetworkSpec,
     Plan,
     PostprocessRule,
+    TrainedFold,
     TrainedModel,
 )
 from medseg.labels import Label, LabelScheme
@@ -65,10 +66,11 @@ def threshold_folder(folder: Path, ndim: int, rules: tuple[PostprocessRule, ...]
         ),
         decisions=(),
     )  # fmt: skip
-    model = TrainedModel(
-        weights=folder.parent / "weights.safetensors", network=spec, fold=0, steps=1, best_step=1,
+    trained = TrainedFold(
+        weights=folder.parent / "weights.safetensors", fold=0, cases=(), steps=1, best_step=1,
         validation_dice={}, history=folder, seconds=1.0,
     )  # fmt: skip
+    model = TrainedModel(network=spec, folds=(trained,))
     how = Inference(overlap=0.5, mirror=False, precision="32-true")
     return write_model_folder(folder, plan=plan, model=model, rules=rules, inference=how)
 

@@ -69,6 +69,8 @@ def assert_same_outcome(a: Task, b: Task) -> None:
         (5, {"precision": "bf16-mixed", "network": {"norm": "batch"}}),
         (5, {"optimizer": "sgd", "schedule": "poly", "lr": 1e-2}),
         (3, {"loss": SCHEDULED}),
+        (3, {"ema": "auto", "hard_cases": True, "cases": 8}),
+        (5, {"ema": "auto", "budget": Budget(iterations=6, plateau=True)}),
     ],
 )
 def test_a_killed_and_resumed_run_equals_an_undisturbed_one_bit_for_bit(
@@ -159,7 +161,8 @@ def test_metrics_progress_and_history_say_the_same(tmp_path):
         assert metrics["val/dice/left"] == pytest.approx(float(row["val/dice/left"]))
     names = {name for _, metrics in monitor.metrics for name in metrics}
     assert {"train/loss", "train/loss/dice", "train/loss/ce", "train/lr"} <= names
-    assert "system/steps_per_second" in names
+    assert {"system/steps_per_second", "system/data_wait_share"} <= names
+    assert all(0 <= m.get("system/data_wait_share", 0) <= 1 for _, m in monitor.metrics)
     best = max(history, key=lambda row: (float(row["val/dice/mean"]), int(row["step"])))
     assert int(best["step"]) == state.best_step
 

@@ -17,7 +17,7 @@ from medseg.sampling.patches import PatchDataset
 from medseg.sampling.sampler import PatchSampler
 from medseg.training.checkpoint import load_checkpoint, save_checkpoint
 from medseg.training.data import EndlessBatches, load_batches
-from medseg.training.ema import Average
+from medseg.training.ema import GAMMA, Average
 from medseg.training.meter import Meter
 from medseg.training.rng import generator_at
 from medseg.training.state import State
@@ -76,6 +76,41 @@ def test_running_average_by_hand():
     assert average.network[1].num_batches_tracked == 7
     assert network[0].weight.item() == 1
     assert not average.network[0].weight.requires_grad
+
+
+def test_auto_average_by_hand():
+    """The mean of 1, 2, ... under the weights s^gamma lies at a fixed share of the last."""
+    network = nn.Conv2d(1, 1, 1, bias=False)
+    average = Average(network, decay="auto")
+    for step in range(1, 2001):
+        nn.init.constant_(network.weight, float(step))
+        average.update(network, step)
+        if step == 1:
+            assert average.network.weight.item() == 1  # nothing is left of the random start
+        if step in (200, 2000):
+            share = (GAMMA + 1) / (GAMMA + 2)  # of the integral of s^gamma * s
+            assert average.network.weight.item() / step == pytest.approx(share, abs=5e-3)
+
+
+@pytest.mark.parametrize("decay", [0.9, "auto"])
+def test_averaged_running_statistics_suit_the_averaged_weights(decay):
+    """In evaluation the averaged network puts out what training showed: mean 0, variance 1."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), BATCH_NORM[2](4))
+    average = Average(network, decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    image = 3 + torch.randn(16, 1, 12, 12)
+    for step in range(1, 201):
+        network(image).mul(torch.linspace(-1, 1, 10)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update(network, step)
+    hidden = average.network.eval()[1]
+    out = (hidden(average.network[0](image)) - hidden.bias[:, None, None]) / hidden.weight[
+        :, None, None
+    ]
+    assert out.mean((0, 2, 3)).abs().max() < 0.1
+    assert (out.std((0, 2, 3)) - 1).abs().max() < 0.1
 
 
 def test_meter_means_and_first_bad_step():

@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from medseg.errors import ConfigError
-from medseg.training.schedule import WARM_UP, Budget, lr_factor
+from medseg.training.schedule import ONE_CYCLE_RISE, WARM_UP, Budget, lr_factor
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,21 @@ def test_a_budget_is_checked_without_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_cycle_is_torchs():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    steps = 200
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=steps + 1, cycle_momentum=False
+    )
+    # torch peaks at step 0.3 (steps + 1) - 1 of steps, we at 0.3 of the budget: half a step apart
+    for step in range(steps + 1):
+        ours = lr_factor(step / steps, "one_cycle")
+        assert ours == pytest.approx(schedule.get_last_lr()[0], abs=0.03)
+        optimizer.step()
+        schedule.step()
+    assert lr_factor(0.0, "one_cycle") == pytest.approx(1 / 25)
+    assert lr_factor(ONE_CYCLE_RISE, "one_cycle") == pytest.approx(1.0)
+    assert lr_factor(1.0, "one_cycle") == pytest.approx(1 / 25e4)

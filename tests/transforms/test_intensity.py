@@ -78,3 +78,23 @@ def test_lower_resolution_repeats_what_is_left_and_keeps_one_voxel_axes():
     assert low[0, 0, 0, 0] in (0.0, 1.0)
     assert len(low.unique()) < 9
     assert (low - image).abs().max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(12, 9), (13, 10, 9), (1, 12, 10)])
+@pytest.mark.parametrize("zoom", [0.05, 0.5, 0.61, 0.93])
+def test_lower_resolution_is_torchs_nearest_down_and_linear_up(shape, zoom):
+    image = some((1, 1, *shape))
+    small = [max(1, round(n * zoom)) for n in shape]
+    mode = {2: "bilinear", 3: "trilinear"}[len(shape)]
+    coarse = torch.nn.functional.interpolate(image, small, mode="nearest-exact")
+    expected = torch.nn.functional.interpolate(coarse, shape, mode=mode, align_corners=False)
+    low = intensity.lower_resolution(image, torch.tensor([[zoom]]))
+    torch.testing.assert_close(low, expected, atol=1e-5, rtol=0)
+
+
+def test_lower_resolution_leaves_other_axes_alone():
+    image = some((1, 1, 8, 6, 8))
+    low = intensity.lower_resolution(image, torch.tensor([[0.5]]), axes=(0, 2))
+    for k in range(6):
+        plane = intensity.lower_resolution(image[..., k, :], torch.tensor([[0.5]]))
+        torch.testing.assert_close(low[..., k, :], plane)

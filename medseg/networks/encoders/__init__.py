@@ -7,13 +7,18 @@ from functools import partial
 from typing import Any
 
 from medseg.networks.encoders.base import Encoder
+from medseg.networks.encoders.densenet import DenseNet
+from medseg.networks.encoders.jpu import JPU
+from medseg.networks.encoders.mobilenet import LARGE, SMALL, MobileNetV3
+from medseg.networks.encoders.mscan import FORMS, MSCAN
 from medseg.networks.encoders.resnet import ResNet
 from medseg.networks.encoders.vgg import VGG
+from medseg.networks.encoders.xception import Xception
 from medseg.registry import lookup
 
 __all__ = ["ENCODERS", "VGG", "Encoder", "ResNet", "build_encoder"]
 
-ENCODERS: Mapping[str, Callable[..., Encoder]] = {
+_PLAIN: Mapping[str, Callable[..., Encoder]] = {
     "resnet18": partial(ResNet, depth=18),
     "resnet34": partial(ResNet, depth=34),
     "resnet50": partial(ResNet, depth=50),
@@ -24,8 +29,22 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = {
     "resnet50_v1c": partial(ResNet, depth=50, deep_stem=True),
     "resnet101_v1c": partial(ResNet, depth=101, deep_stem=True),
     "resnet152_v1c": partial(ResNet, depth=152, deep_stem=True),
+    "densenet121": partial(DenseNet, depth=121),
+    "densenet161": partial(DenseNet, depth=161),
+    "densenet169": partial(DenseNet, depth=169),
+    "densenet201": partial(DenseNet, depth=201),
+    "mobilenet_v3_large": partial(MobileNetV3, rows=LARGE),
+    "mobilenet_v3_small": partial(MobileNetV3, rows=SMALL),
+    **{name: partial(MSCAN, **form) for name, form in FORMS.items()},
     "vgg16": partial(VGG, norm="none"),
     "vgg16_bn": partial(VGG, norm="batch"),
+    "xception41": partial(Xception, middle=8),
+    "xception65": partial(Xception, middle=16),
+}
+# any of them with joint pyramid upsampling in place of dilation
+ENCODERS: Mapping[str, Callable[..., Encoder]] = {
+    **_PLAIN,
+    **{f"{name}_jpu": partial(JPU, build=build) for name, build in _PLAIN.items()},
 }
 
 

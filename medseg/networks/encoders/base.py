@@ -28,6 +28,11 @@ class Encoder(nn.Module):
     strides: tuple[Axes, ...]
     kernel: Axes
 
+    @property
+    def divisor(self) -> Axes:
+        """Sizes of the image are multiples of it: the largest stride along each axis."""
+        return tuple(max(along) for along in zip(*self.strides, strict=True))
+
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map (B, in_channels, *spatial) to maps (B, channels[i], *spatial / strides[i])."""
         raise NotImplementedError

@@ -45,6 +45,9 @@ class ResNet(Encoder):
         Strides beyond it turn into dilation [3]_.
     multigrid : sequence of int, optional
         Factors of the dilations of the last stage's blocks, repeated as needed [3]_.
+    hybrid : sequence of sequences of int, optional
+        Dilations of the blocks of the last stages, one sequence for each of them, repeated as
+        needed: hybrid dilated convolution [4]_. They stand in for those of ``output_stride``.
     norm : {"instance", "batch", "group", "none"}
 
     References
@@ -52,6 +55,7 @@ class ResNet(Encoder):
     .. [1] He et al., Deep residual learning for image recognition, CVPR 2016.
     .. [2] He et al., Bag of tricks for image classification, CVPR 2019, section 4 (ResNet-C).
     .. [3] Chen et al., Rethinking atrous convolution, arXiv 1706.05587.
+    .. [4] Wang et al., Understanding convolution for semantic segmentation, WACV 2018, section 3.2.
 
     Examples
     --------
@@ -73,6 +77,7 @@ class ResNet(Encoder):
         kernel_sizes: Sequence[int | Sequence[int]] | None = None,
         output_stride: int | Sequence[int] | None = None,
         multigrid: Sequence[int] | None = None,
+        hybrid: Sequence[Sequence[int]] = (),
         norm: str = "batch",
     ) -> None:
         super().__init__()
@@ -94,11 +99,14 @@ class ResNet(Encoder):
         for i, (count, w) in enumerate(zip(DEPTHS[depth], widths, strict=True)):
             before, rate = rates[i], rates[i + 1]
             grid = multigrid if multigrid is not None and i == 3 else None
+            given = hybrid[i - 4] if i >= 4 - len(hybrid) else None
             stage = nn.Sequential()
             for j in range(count):
                 here = (before if j == 0 else rate, rate)
                 if grid is not None:
                     here = (tuple(r * grid[j % len(grid)] for r in rate),) * 2
+                if given is not None:
+                    here = ((given[j % len(given)],) * ndim,) * 2
                 step = strides_of_stages[i] if j == 0 else (1,) * ndim
                 stage.append(build(ndim, channels, w, kernels[i + 1], step, here, norm))
                 channels = w * build.expansion

@@ -1,0 +1,203 @@
+"""`medseg best RUN RUN [...] -o MODEL`: the best of several configurations, or of their pairs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import shutil
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg.ensemble_folder import check_parts, write_ensemble_folder
+from medseg.errors import ConfigError, StageError
+from medseg.pipelines.best_runs import Candidate, FinishedRun, judge, read_run, shared_cases
+from medseg.pipelines.logs import logging_to_stderr
+from medseg.pipelines.progress import Display
+from medseg.pipelines.store import put_folder, write_json
+
+if TYPE_CHECKING:
+    from medseg.metrics.statistics import PairedComparison
+
+logger = logging.getLogger(__name__)
+
+DONE = 0
+CHOICE = "best.json"
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was chosen, and how it compares."""
+
+    best: Candidate
+    means: Mapping[str, float]
+    """Candidate to its mean Dice over patients and structures, best first."""
+    against: Mapping[str, PairedComparison]
+    """Every other candidate to the comparison with the best (best minus other)."""
+
+    def beyond_chance(self, other: str) -> bool:
+        """Tell whether the best beats another beyond chance (Wilcoxon, Holm-corrected)."""
+        return self.against[other].p_holm < LEVEL
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``medseg best``."""
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", type=Path, help="finished run folders over the same cases"
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="MODEL", type=Path, required=True, help="a new model folder"
+    )
+    parser.add_argument(
+        "--no-ensembles", action="store_true", help="compare the runs alone; predicts nothing"
+    )
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]")
+    parser.add_argument("--quiet", action="store_true", help="warnings only")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command; ``args`` is what ``medseg best`` parses.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than two runs, one is not finished, they share no out-of-fold case, or
+        MODEL is there already; nothing has been written.
+    """
+    with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
+        choice = choose(
+            args.runs, args.out, ensembles=not args.no_ensembles, device=args.device,
+            display=display,
+        )  # fmt: skip
+    for line in told(choice):
+        sys.stdout.write(line + "\n")
+    sys.stdout.write(f"model in {args.out}\n")
+    return DONE
+
+
+def choose(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    ensembles: bool = True,
+    device: str = "auto",
+    display: Display | None = None,
+) -> Choice:
+    """Compare runs and their pairs on out-of-fold cases and write the best as a model.
+
+    Every case is judged by networks that had not seen it. The measure is the mean Dice before
+    post-processing: over the structures of a case, the scans of a patient, the patients.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Run folders, two or more.
+    out : Path
+        New folder: the run's model folder, or an ensemble (`medseg.ensemble_folder`) with
+        post-processing learned on its own out-of-fold predictions. ``best.json`` says why.
+    ensembles : bool
+        Also judge the mean of each two runs, which predicts every case again.
+    device : str
+    display : Display, optional
+
+    Raises
+    ------
+    ConfigError
+        See `main`.
+    """
+    if len(paths) < 2:
+        raise ConfigError(f"best: {len(paths)} run given; give two or more")
+    if out.exists():
+        raise ConfigError(f"-o {out}: is there already; choose a new folder")
+    runs = [read_run(path) for path in paths]
+    _check_names(runs)
+    check_parts([run.model for run in runs])
+    cases = shared_cases(runs)
+    with (display or Display(quiet=True)).open("best", len(cases), "case") as bar:
+        candidates = judge(runs, cases, pairs=ensembles, device=device, bar=bar)
+    if not candidates[0].dice:
+        raise StageError(f"best: none of the {len(cases)} cases could be judged; see the warnings")
+    choice = compare(candidates)
+    _write(choice, out)
+    return choice
+
+
+def compare(candidates: Sequence[Candidate]) -> Choice:
+    """Find the candidate with the best mean Dice and hold it against all others.
+
+    Of equal ones the first is taken, so a single run rather than an ensemble.
+    """
+    from medseg.metrics.statistics import compare_together
+
+    known = candidates[0].runs[0].ingested
+    groups = {case: known[case].case.group or case for case in candidates[0].dice}
+    tables = {one.name: one.case_means() for one in candidates}
+    means = {name: _mean_over_patients(table, groups) for name, table in tables.items()}
+    best = max(candidates, key=lambda one: means[one.name])
+    against = compare_together(
+        {name: (table, tables[best.name]) for name, table in tables.items() if name != best.name},
+        groups=groups,
+    )
+    ranked = dict(sorted(means.items(), key=lambda one: -one[1]))
+    return Choice(best=best, means=ranked, against=against)
+
+
+def told(choice: Choice) -> list[str]:
+    """Say in lines how the candidates compare."""
+    name, top = choice.best.name, choice.means[choice.best.name]
+    lines = [f"best: {name}, mean Dice {top:.4f} on {len(choice.best.dice)} out-of-fold cases"]
+    for other, mean in choice.means.items():
+        if other != name:
+            p = choice.against[other].p_holm
+            verdict = "beyond chance" if choice.beyond_chance(other) else "may be chance"
+            lines.append(f"  {other}: {mean:.4f}, {top - mean:.4f} less: {verdict} (p {p:.2g})")
+    return lines
+
+
+def _mean_over_patients(table: Mapping[str, float], groups: Mapping[str, str]) -> float:
+    """Average over the scans of a patient, then over patients."""
+    patients: dict[str, list[float]] = {}
+    for case, value in table.items():
+        patients.setdefault(groups[case], []).append(value)
+    found = [statistics.fmean(values) for values in patients.values()]
+    return statistics.fmean(found) if found else math.nan
+
+
+def _check_names(runs: Sequence[FinishedRun]) -> None:
+    """Refuse runs of one name: they name the parts of an ensemble."""
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"best: two of the run folders {', '.join(names)} are called alike; rename one"
+        )
+
+
+def _write(choice: Choice, out: Path) -> None:
+    """Write the model aside, then rename it."""
+    from medseg.postprocess.learn import choose_rules
+
+    aside = out.with_name(f".{out.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    runs, best = choice.best.runs, choice.best
+    if len(runs) == 1:
+        shutil.copytree(runs[0].model.folder, aside)
+    else:
+        known = runs[0].ingested
+        patients = [known[case].case.group or case for case in best.scores]
+        rules = choose_rules(list(best.scores.values()), runs[0].model.document.scheme, patients)
+        write_ensemble_folder(aside, [(run.name, run.model) for run in runs], rules)
+    rows = {
+        name: {
+            "mean_dice": mean,
+            "p_holm": None if name == best.name else choice.against[name].p_holm,
+            "beyond_chance": None if name == best.name else choice.beyond_chance(name),
+        }
+        for name, mean in choice.means.items()
+    }
+    write_json(aside / CHOICE, {"best": best.name, "cases": len(best.dice), "candidates": rows})
+    put_folder(aside, out)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from medseg.artefacts import NetworkSpec
+from medseg.networks import NETWORKS, build_network
+from medseg.planning.narrow import (
+    CPU_STEP_FLOPS,
+    forward_flops,
+    narrowed_arguments,
+    scale_words,
+    width_defaults,
+)
+
+BASE = {"ndim": 2, "in_channels": 3, "num_classes": 12}
+
+
+def test_operations_by_hand(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "one", lambda **_: nn.Conv2d(3, 8, 3, padding=1))
+    spec = NetworkSpec(name="one", arguments=BASE)
+    # a multiplication and an addition per weight and voxel, for five patches
+    assert forward_flops(spec, (10, 20), 5) == 2 * 3 * 8 * 9 * 10 * 20 * 5
+
+
+def test_segnet_is_narrowed_to_what_a_step_may_cost():
+    spec = NetworkSpec(name="segnet", arguments=BASE)
+    assert forward_flops(spec, (288, 384), 7) > CPU_STEP_FLOPS
+    narrow, scale = narrowed_arguments(spec, (288, 384), 7)
+    assert scale == 0.25
+    assert narrow == {"widths": (16, 32, 64, 128, 128)}
+    less = NetworkSpec(name="segnet", arguments={**BASE, **narrow})
+    assert forward_flops(less, (288, 384), 7) <= CPU_STEP_FLOPS
+    half = NetworkSpec(name="segnet", arguments={**BASE, "widths": (32, 64, 128, 256, 256)})
+    assert forward_flops(half, (288, 384), 7) > CPU_STEP_FLOPS  # the largest that fits
+
+
+def test_what_fits_and_what_is_given_stays():
+    assert narrowed_arguments(NetworkSpec(name="enet", arguments=BASE), (64, 64), 2) == ({}, 1.0)
+    given = NetworkSpec(name="segnet", arguments={**BASE, "widths": (64,) * 5})
+    assert narrowed_arguments(given, (288, 384), 7) == ({}, 1.0)
+
+
+def test_only_channels_are_widths():
+    spec = NetworkSpec(name="deeplabv3", arguments=BASE)
+    assert set(width_defaults(spec)) == {"width", "channels"}
+    assert width_defaults(NetworkSpec(name="resenc_unet", arguments=BASE)) == {}  # None: its own
+    assert width_defaults(NetworkSpec(name="monai:BasicUNet", arguments=BASE)) == {}
+
+
+def test_words():
+    assert scale_words(0.25, {"width": 0.25, "channels": 128}) == "width, channels x 1/4"
+
+
+@pytest.mark.parametrize("name", ["segformer_b0", "pspnet", "fcn8s", "semantic_fpn", "linknet"])
+def test_networks_of_every_kind_can_be_narrowed_and_built(name):
+    spec = NetworkSpec(name=name, arguments=BASE)
+    narrow, scale = narrowed_arguments(spec, (64, 64), 2, limit=1e8)
+    with torch.device("meta"):
+        build_network(NetworkSpec(name=name, arguments={**BASE, **narrow}))
+    assert scale < 1
+
+
+def test_a_network_that_needs_values_keeps_its_form(monkeypatch):
+    class Asks(nn.Module):
+        def __init__(self, *, width=1.0, **_):
+            super().__init__()
+
+        def forward(self, image):
+            return image * float(image.mean())
+
+    monkeypatch.setitem(NETWORKS, "asks", Asks)
+    spec = NetworkSpec(name="asks", arguments=BASE)
+    assert forward_flops(spec, (8, 8), 2) is None
+    assert narrowed_arguments(spec, (8, 8), 2) == ({}, 1.0)
+
+
+def test_widths_of_a_base_class_count():
+    class Base(nn.Module):
+        def __init__(self, *, width=1.0, channels=512):
+            super().__init__()
+
+    class Derived(Base):
+        def __init__(self, *, bins=4, **arguments):
+            super().__init__(**arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "derived", Derived)
+        found = width_defaults(NetworkSpec(name="derived", arguments=BASE))
+    assert found == {"width": 1.0, "channels": 512}
