@@ -339,7 +339,7 @@ def header(args: argparse.Namespace) -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Sliding-window inference against peers.")
-    root = os.environ.get("MEDSEG_TEST_DATA", Path.home() / ".cache/medseg-test-data")
+    root = os.environ.get("MEDSEG_TEST_DATA", "data")
     parser.add_argument("--cases", nargs="+", default=["ts_ct", "chaos_ct3", "ircad17"])
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--data-root", type=Path, default=Path(root))

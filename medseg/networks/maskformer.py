@@ -178,7 +178,8 @@ class _Head(nn.Module):
         classes = self.classify(x).float().softmax(-1)[..., :-1]
         masks = (self.embed(x) @ pixels.flatten(2)).float().sigmoid()  # (B, Q, N)
         total = (classes.transpose(1, 2) @ masks).float().clamp(min=SMALLEST)
-        return total.log().to(pixels.dtype).unflatten(2, tuple(pixels.shape[2:]))
+        logits: Tensor = total.log().to(pixels.dtype)
+        return logits.view(*logits.shape[:2], *pixels.shape[2:])
 
 
 def sine_positions(channels: int, sizes: Sequence[int], device: torch.device) -> Tensor:

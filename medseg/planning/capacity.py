@@ -101,12 +101,11 @@ class CpuCapacity:
         )
 
     def widths(self, levels: int, ndim: int) -> tuple[int, ...]:  # noqa: ARG002
-        """Return the channels of each level: 8 where convolutions are dear, then 32, 64, 128.
+        """Return the channels of each level: 12 where convolutions are dear, then 48, 96, 192.
 
-        On hippocampus, with Muon, 12, 48, 96, 192 were no better in the same time, at 3 minutes
-        nor at 10 (``benchmarks/results``).
+        8, 32, 64, 128 were as good on hippocampus in the same time, and worse on small tumours.
         """
-        return (8, 32, 64, 128, *(192,) * levels)[:levels]
+        return (12, 48, 96, 192, *(256,) * levels)[:levels]
 
     def too_large(self, topology: Topology, num_classes: int) -> bool:  # noqa: ARG002
         """Tell whether one patch has more voxels than the budget."""

@@ -52,7 +52,7 @@ def test_cpu_takes_hippocampus_whole():
     topology = plan_patch((1, 1, 1), (35, 50, 36), lambda t: cpu.too_large(t, 3))
     assert topology.patch_size == (40, 56, 40)
     assert cpu.batch_size(topology, 3, (35, 50, 36), 166) == 8
-    assert cpu.widths(len(topology.strides), 3) == (8, 32, 64, 128)
+    assert cpu.widths(len(topology.strides), 3) == (12, 48, 96, 192)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_hippocampus_on_a_cpu():
     assert plan.budget == "2h"
     arguments = plan.network.arguments
     assert (arguments["ndim"], arguments["in_channels"], arguments["num_classes"]) == (3, 1, 3)
-    assert arguments["widths"] == (8, 32, 64, 128)
+    assert arguments["widths"] == (12, 48, 96, 192)
     assert arguments["thin"]
     assert arguments["norm"] == "batch"
 
