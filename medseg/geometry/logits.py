@@ -97,7 +97,7 @@ class LogitsResampler:
     def _mixed(self, first: int, planes: Tensor, rows: range) -> NDArray[np.bool_]:
         """Write each row's nearest class, and mark the blocks that more than one class reaches."""
         step = max(1, CHUNK_VALUES // math.prod((planes.shape[0], *planes.shape[2:])))
-        parts = [self.decode(part.float()) for part in planes.split(step, dim=1)]
+        parts = [self.decode(part.float()) for part in torch.split(planes, step, dim=1)]
         classes = torch.cat(parts).cpu().numpy()
         cuts = [_cuts(rows.start, rows.stop), *(_cuts(0, m) for m in self.new[1:])]
         low, high = classes, classes

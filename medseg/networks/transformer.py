@@ -152,4 +152,4 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_map(tokens: Tensor, sizes: Sequence[int]) -> Tensor:
     """Bring tokens (B, voxels, C) to a map (B, C, *sizes)."""
-    return tokens.transpose(1, 2).unflatten(2, tuple(sizes))
+    return tokens.transpose(1, 2).reshape(len(tokens), tokens.shape[2], *sizes)

@@ -123,7 +123,8 @@ def _shade(
     hit = turned > LEVEL
     first = hit.argmax(axis=0)
     found = hit.any(axis=0)
-    rows, cols = np.indices(found.shape)
+    grid: NDArray[np.intp] = np.indices(found.shape, dtype=np.intp)
+    rows, cols = grid[0], grid[1]
     normal = np.stack([_slope(turned, first, rows, cols, a) for a in range(3)])
     normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-6)
     light = np.array([0.85, -0.4, 0.35]) / np.linalg.norm([0.85, -0.4, 0.35])

@@ -6,7 +6,8 @@ import warnings
 from typing import Any
 
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from medseg.launcher import Place
 from medseg.training.task import Task
@@ -34,7 +35,7 @@ def make_fabric(
         )
 
 
-class LaunchedEnvironment(ClusterEnvironment):  # type: ignore[misc]
+class LaunchedEnvironment(ClusterEnvironment):
     """Tells Fabric of processes that each have one device, as if each were a machine of its own.
 
     So it does not matter how many of them a machine has, or which of its GPUs they see.
