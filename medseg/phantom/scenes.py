@@ -90,7 +90,7 @@ def make_scene(
     Examples
     --------
     >>> image, label = make_scene(0, 0, shape=(60, 80))
-    >>> image.shape, label.shape, label[0, 40] == CLASSES.index("sky")
+    >>> image.shape, label.shape, bool(label[0, 40] == CLASSES.index("sky"))
     ((3, 60, 80), (60, 80), True)
     """
     fine = (2 * shape[0], 2 * shape[1])

@@ -138,7 +138,8 @@ def build_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return Muon, AdamW, or SGD with Nesterov momentum; norms and biases do not decay."""
     groups = parameter_groups(module, recipe)
     if recipe.optimizer == "muon":
-        return Muon(groups, lr=recipe.lr, momentum=recipe.momentum or MUON_MOMENTUM)
+        exact = recipe.precision == "32-true"
+        return Muon(groups, lr=recipe.lr, momentum=recipe.momentum or MUON_MOMENTUM, exact=exact)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr)
     momentum = recipe.momentum or SGD_MOMENTUM

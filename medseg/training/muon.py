@@ -39,6 +39,9 @@ class Muon(torch.optim.Optimizer):
         Of AdamW.
     weight_decay : float
         Decoupled, per step ``lr * weight_decay``.
+    exact : bool
+        Turn matrices in float32, also where bfloat16 would be quicker: its rounding is what two
+        runs differ by that add their gradients in another order.
 
     References
     ----------
@@ -56,10 +59,11 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        exact: bool = False,
     ) -> None:
         defaults = {
             "lr": lr, "momentum": momentum, "betas": betas, "eps": eps,
-            "weight_decay": weight_decay,
+            "weight_decay": weight_decay, "exact": exact,
         }  # fmt: skip
         super().__init__(params, defaults)
 
@@ -89,7 +93,7 @@ def _turn(weight: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, 
     ahead = torch.lerp(grad, mean, keep)
     matrix = ahead.reshape(len(ahead), -1)
     size = MATCHED_RMS * max(matrix.shape) ** 0.5
-    weight.add_(orthogonalise(matrix).reshape(weight.shape), alpha=-group["lr"] * size)
+    weight.add_(orthogonalise(matrix, exact=group["exact"]).reshape(weight.shape), alpha=-group["lr"] * size)
 
 
 def _adam(weight: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -104,11 +108,12 @@ def _adam(weight: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, 
     weight.addcdiv_(state["mean"], spread, value=-group["lr"] / (1 - first ** state["count"]))
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
+def orthogonalise(matrix: Tensor, *, exact: bool = False) -> Tensor:
     """Bring the singular values of a matrix near 1 and keep its singular vectors.
 
     Five Newton-Schulz steps; singular values end between about 0.7 and 1.2, unless they were
-    smaller than about 1e-3 of the largest. Computed in bfloat16 where the device does so natively.
+    smaller than about 1e-3 of the largest. Computed in bfloat16 where the device does so natively,
+    unless it shall be ``exact``.
 
     Parameters
     ----------
@@ -129,7 +134,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-12)
-    if computes_bf16(x.device):
+    if computes_bf16(x.device) and not exact:
         x = x.bfloat16()
     for _ in range(ITERATIONS):
         square = x @ x.T

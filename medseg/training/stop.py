@@ -62,11 +62,14 @@ class GracefulStop:
 
     def agreed(self, fabric: Fabric) -> bool:
         """Return whether a signal came to any of the processes, which all call this together."""
-        if fabric.world_size > 1:
-            signum = torch.tensor(self.signum or 0)  # on the host: no GPU is waited for
-            distributed.all_reduce(signum, distributed.ReduceOp.MAX)
-            self.signum = int(signum) or None
-        return self.requested
+        if fabric.world_size == 1:
+            return self.requested
+        heard = torch.tensor(self.signum or 0)  # on the host: no GPU is waited for
+        distributed.all_reduce(heard, distributed.ReduceOp.MAX)
+        if not int(heard):
+            return False  # a signal that came meanwhile stays noted for the next call
+        self.signum = int(heard)
+        return True
 
     def check(self) -> None:
         """Raise `Stopped` if a signal came."""

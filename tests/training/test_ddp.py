@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from dataclasses import replace
 
 import pytest
@@ -74,7 +75,8 @@ def test_a_signal_stops_all_processes_at_one_step_and_the_next_run_goes_on(tmp_p
         def advance(self, amount, note):
             if amount > 0 and not self.sent:
                 self.sent = True
-                os.kill(os.getpid(), signal.SIGINT)  # to this process: it passes it on
+                main = threading.main_thread().ident  # of this process: it passes it on
+                signal.pthread_kill(main, signal.SIGINT)
 
     with time_limit(240), pytest.raises(KeyboardInterrupt):
         train(task, Interrupting(), devices=2)
@@ -117,6 +119,19 @@ def test_any_process_that_got_a_signal_stops_all(monkeypatch):
     assert stop.agreed(TwoOfThem())
     assert stop.signum == signal.SIGTERM
     assert not GracefulStop().agreed(Fabric(accelerator="cpu", devices=1))
+
+
+def test_a_signal_that_comes_while_the_processes_agree_is_not_lost(monkeypatch):
+    stop = GracefulStop()
+
+    def none_had_one_when_asked(tensor, op):
+        stop.signum = signal.SIGINT  # comes now, after this process has said that it had none
+
+    monkeypatch.setattr("torch.distributed.all_reduce", none_had_one_when_asked)
+    assert not stop.agreed(TwoOfThem())
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor, op: None)
+    assert stop.agreed(TwoOfThem())
+    assert stop.signum == signal.SIGINT
 
 
 def leading(monkeypatch, error, *, told=""):
