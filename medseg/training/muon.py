@@ -93,7 +93,9 @@ def _turn(weight: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, 
     ahead = torch.lerp(grad, mean, keep)
     matrix = ahead.reshape(len(ahead), -1)
     size = MATCHED_RMS * max(matrix.shape) ** 0.5
-    weight.add_(orthogonalise(matrix, exact=group["exact"]).reshape(weight.shape), alpha=-group["lr"] * size)
+    weight.add_(
+        orthogonalise(matrix, exact=group["exact"]).reshape(weight.shape), alpha=-group["lr"] * size
+    )
 
 
 def _adam(weight: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
