@@ -12,7 +12,8 @@ from medseg.preprocessing import Recipe
 
 IMAGE_BYTES, LABEL_BYTES = 4 * 0.6, 2 * 0.03
 """Stored bytes per voxel: float32 and int16 times what compression leaves of them at most.
-Measured over 230 cases: 0.54 of the image in MR and 0.44 in CT, 0.013 of the label."""
+Measured over a store of 208 MR crops and one of 16 made-up CTs: 0.44 to 0.54 of the image, 0.008 to
+0.013 of the label; single MR crops up to 0.62."""
 LEAST_STORED = 0.25
 """Share of an estimate below which no store has been seen."""
 TILE_OVERLAP = 4 / 3
