@@ -26,14 +26,11 @@ def medseg(*words: object, code: int = 0) -> None:
     assert main([str(word) for word in words]) == code
 
 
-def test_cases(run: Path) -> list[ResampledCase]:
+def held_out(run: Path) -> list[ResampledCase]:
     folder = RunFolder(run.parent, run.name, "_scratch")
     place = folder.stage("resample", folder.record()["stages"]["resample"]["key"])
     found: Resampled = folder.places.within(place.final).load(place.text(), Resampled)
     return [case for case in found.cases if case.split == "test"]
-
-
-test_cases.__test__ = False  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
@@ -56,7 +53,7 @@ def test_a_run_that_sees_an_earlier_one(tmp_path: Path, capsys: pytest.CaptureFi
 
     # the model folder alone feeds the network what the run fed it ...
     predictor = load_predictor(model, "cpu")
-    cases = test_cases(second)
+    cases = held_out(second)
     assert cases
     for case in cases:
         stored = open_array(case.image).read_all()

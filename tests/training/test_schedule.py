@@ -60,7 +60,7 @@ def test_a_budget_is_checked_without_torch():
         "import sys; from medseg.stages.train import Train; Train(budget='10min');"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=True).returncode == 0
 
 
 def test_one_cycle_is_torchs():
