@@ -40,6 +40,12 @@ def test_memory_grows_with_the_patch():
     assert cost.host_bytes > 2 * 64**3 * 4 * (1 + 2 * 4)
 
 
+def test_memory_that_earlier_work_freed_counts_again():
+    pieces = [torch.ones(40_000) for _ in range(2_000)]  # small enough to stay with the allocator
+    del pieces
+    test_memory_grows_with_the_patch()
+
+
 def test_out_of_memory_is_none(monkeypatch):
     def fails(*_):
         raise MemoryError
