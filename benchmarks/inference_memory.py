@@ -22,7 +22,8 @@ import torch
 
 from medseg.artefacts import ChannelNormalization, DataInfo, NetworkSpec, Plan
 from medseg.geometry.volume import Grid
-from medseg.inference.predictor import Predictor, WindowSettings
+from medseg.inference.predictor import Predictor
+from medseg.inference.window import WindowSettings
 from medseg.labels import Label, LabelScheme
 from medseg.networks import build_network
 

@@ -181,23 +181,15 @@ def monai(case: Input, out: Path) -> tuple[Steps, np.ndarray]:
     return steps, item["image"][0].numpy()
 
 
-def nnunet(case: Input, out: Path) -> tuple[Steps, np.ndarray]:
-    """nnU-Net's reader, preprocessor and store."""
+def nnunet_settings(recipe: Recipe, steps: Steps) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """Return nnU-Net's plans and configuration for our recipe; resampling adds to ``steps``."""
     from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
     from nnunetv2.preprocessing.normalization import default_normalization_schemes as schemes
-    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.preprocessing.resampling.default_resampling import (
         resample_data_or_seg_to_shape as resample,
     )
-    from nnunetv2.training.dataloading.nnunet_dataset import (
-        comp_blosc2_params,
-        nnUNetDatasetBlosc2,
-    )
 
-    for path in out.glob("nnunet*"):  # it does not replace files
-        path.unlink()
-    steps: Steps = defaultdict(float)
-    (how,) = case.recipe.normalization
+    (how,) = recipe.normalization
     low, high = how.clip or (0.0, 0.0)
     numbers = {"mean": how.mean, "std": how.std, "percentile_00_5": low, "percentile_99_5": high}
     name = "CTNormalization" if how.clip else "ZScoreNormalization"
@@ -211,7 +203,7 @@ def nnunet(case: Input, out: Path) -> tuple[Steps, np.ndarray]:
             return resample(*args, is_seg=True, order=1, order_z=0, force_separate_z=None)
 
     configuration = SimpleNamespace(
-        spacing=list(reversed(case.recipe.spacing)),
+        spacing=list(reversed(recipe.spacing)),
         normalization_schemes=[name],
         use_mask_for_norm=[False],
         resampling_fn_data=data,
@@ -228,6 +220,22 @@ def nnunet(case: Input, out: Path) -> tuple[Steps, np.ndarray]:
         get_label_manager=lambda _: labels,
     )
     assert hasattr(schemes, name)
+    return plans, configuration
+
+
+def nnunet(case: Input, out: Path) -> tuple[Steps, np.ndarray]:
+    """nnU-Net's reader, preprocessor and store."""
+    from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.training.dataloading.nnunet_dataset import (
+        comp_blosc2_params,
+        nnUNetDatasetBlosc2,
+    )
+
+    for path in out.glob("nnunet*"):  # it does not replace files
+        path.unlink()
+    steps: Steps = defaultdict(float)
+    plans, configuration = nnunet_settings(case.recipe, steps)
     worker = DefaultPreprocessor(verbose=False)
     worker._sample_foreground_locations = lambda *_, **__: {}  # patches are another stage of ours
     with timed(steps, "rest (crop, normalise)"):

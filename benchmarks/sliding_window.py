@@ -3,18 +3,23 @@
     python benchmarks/sliding_window.py [--cases ts_ct chaos_ct3 ircad17] [--out FILE.md]
 
 A U-Net (channels 16 to 256, instance norm: nnU-Net's topology for 96^3) is trained on ts_ct's liver
-for a few minutes, so that masks are masks, and kept under ``--cache``. Every method then predicts
-the same normalised image at 1.5 mm with tiles of 96^3, overlap 0.5 and Gaussian weights, each in a
+for a few minutes, so that masks are masks (a network that has learnt nothing is undecided
+everywhere, and any rounding decides), and kept under ``--cache``. Every method then predicts the
+same normalised image at 1.5 mm with tiles of 96^3, overlap 0.5 and Gaussian weights, each in a
 process of its own: wall and CPU seconds, peak resident memory, and how many voxels equal MONAI's
 mask in float32. `medseg end to end` reads the file, predicts, and writes the mask on the file's own
-grid. Masks are compared at 1.5 mm; liver Dice is between the two masks. A quick trial:
-``--spacing 3 --patch 48 --cases ts_ct --train-seconds 40``.
+grid. Masks are compared at 1.5 mm; liver Dice is between the two masks.
+
+Each row is kept under ``--cache`` with the time it was measured at, so a run that was stopped goes
+on where it was (``--again`` measures the named methods once more). A quick trial:
+``--spacing 3 --patch 48 --cases ts_ct --train-seconds 60``.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import subprocess
@@ -40,8 +45,8 @@ SPEC = NetworkSpec(
     },
 )  # fmt: skip
 METHODS = (
-    "MONAI", "MONAI bf16", "nnU-Net", "medseg float32", "medseg", "medseg adaptive",
-    "medseg end to end",
+    "MONAI", "MONAI bf16", "MONAI, nnU-Net's places", "nnU-Net", "medseg float32", "medseg",
+    "medseg, nnU-Net's places", "medseg adaptive", "medseg end to end",
 )  # fmt: skip
 
 
@@ -81,14 +86,14 @@ def table(args: argparse.Namespace, case: str) -> list[str]:
     prepare_once(args, case)
     reference: dict[str, Any] | None = None
     lines = [
-        "| method | wall s | CPU s | x MONAI | peak MB | of it before | equal voxels | liver Dice "
-        "| |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| method | wall s | CPU s | x MONAI | peak MB | of MONAI's | of it before "
+        "| equal voxels | liver Dice | load, time | |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for method in args.methods:
         row = run(args, case, method)
         if "skipped" in row:
-            lines.append(f"| {method} | | | | | | | | {row['skipped']} |")
+            lines.append(f"| {method} | | | | | | | | | | {row['skipped']} |")
             continue
         reference = reference or row
         mask, truth = (np.load(r["mask"])["mask"] for r in (row, reference))
@@ -96,23 +101,42 @@ def table(args: argparse.Namespace, case: str) -> list[str]:
         lines.append(
             f"| {method} | {row['wall']:.1f} | {row['cpu']:.1f} "
             f"| {reference['wall'] / row['wall']:.2f} (CPU {reference['cpu'] / row['cpu']:.2f}) "
-            f"| {row['peak']:.0f} | {row['before']:.0f} | {100 * (mask == truth).mean():.3f} % "
-            f"| {both:.4f} | {row.get('note', '')} |"
+            f"| {row['peak']:.0f} | {row['peak'] / reference['peak']:.2f} | {row['before']:.0f} "
+            f"| {100 * (mask == truth).mean():.3f} % | {both:.4f} "
+            f"| {row['load']:.1f}, {row['at']} | {row['note']} |"
         )
         print(lines[-1], file=sys.stderr, flush=True)
     return lines
 
 
 def run(args: argparse.Namespace, case: str, method: str) -> dict[str, Any]:
-    """Run one method in a process of its own."""
+    """Run one method in a process of its own, or hand on what an earlier run measured."""
+    stored = folder(args) / f"{case}_{name_of(method)}_{args.threads}threads.json"
+    if stored.is_file() and method not in args.again:
+        known: dict[str, Any] = json.loads(stored.read_text())
+        return known
     command = [sys.executable, __file__, "--method", method, "--cases", case]
-    for name in ("threads", "cache", "data_root", "spacing", "patch"):
+    for name in ("threads", "cache", "data_root", "spacing", "patch", "train_seconds"):
         command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{method} on {case} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    stored.write_text(json.dumps(result))
     return result
+
+
+def folder(args: argparse.Namespace) -> Path:
+    """Return where the network, its images and what was measured with it are kept."""
+    name = f"sliding_window_{args.spacing:g}mm_{args.patch}_{args.train_seconds:g}s"
+    path: Path = args.cache / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def name_of(method: str) -> str:
+    """Turn a method into a part of a file name."""
+    return method.replace(" ", "_").replace(",", "").replace("'", "")
 
 
 def measured(
@@ -123,18 +147,33 @@ def measured(
     wall, cpu = time.perf_counter(), time.process_time()
     mask, note = predict()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    path = args.cache / f"{args.cases[0]}_{args.method.replace(' ', '_')}.npz"
-    result = {"wall": wall, "cpu": cpu, "peak": peak_mb(), "before": before, "note": note}
+    path = folder(args) / f"{args.cases[0]}_{name_of(args.method)}.npz"
+    result = {
+        "wall": wall, "cpu": cpu, "peak": peak_mb(), "before": before, "note": note,
+        "load": os.getloadavg()[0], "at": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+    }  # fmt: skip
     np.savez_compressed(path, mask=mask.astype(np.uint8))
     return {**result, "mask": str(path)}
 
 
-def with_monai(args: argparse.Namespace, precision: str) -> dict[str, Any]:
-    """Predict with MONAI's sliding window."""
-    from monai.inferers import sliding_window_inference
+def with_monai(args: argparse.Namespace, precision: str, *, evenly: bool = False) -> dict[str, Any]:
+    """Predict with MONAI's sliding window; ``evenly`` puts its tiles where nnU-Net has them.
+
+    MONAI moves by half a tile and shifts the last one back; nnU-Net spreads as many evenly. The row
+    tells how far two published ways differ that both are right.
+    """
+    from monai.inferers import sliding_window_inference, utils
 
     from medseg.inference.precision import autocast
+    from medseg.inference.tiles import tile_starts
 
+    if evenly:
+        utils.dense_patch_slices = lambda size, patch, *_, **__: [
+            tuple(slice(s, s + p) for s, p in zip(at, patch, strict=True))
+            for at in itertools.product(
+                *(tile_starts(n, p, 0.5) for n, p in zip(size, patch, strict=True))
+            )
+        ]
     network, image = load_network(args), torch.from_numpy(load_image(args, args.cases[0]))
 
     def predict() -> tuple[np.ndarray, str]:
@@ -175,7 +214,8 @@ def with_nnunet(args: argparse.Namespace) -> dict[str, Any]:
 def with_medseg(args: argparse.Namespace, **settings: Any) -> dict[str, Any]:
     """Predict with ours, on the grid of the image at 1.5 mm."""
     from medseg.geometry.volume import Grid
-    from medseg.inference.predictor import Predictor, WindowSettings
+    from medseg.inference.predictor import Predictor
+    from medseg.inference.window import WindowSettings
 
     predictor = Predictor(load_network(args), make_plan(args), WindowSettings(**settings))
     image = load_image(args, args.cases[0])
@@ -204,7 +244,7 @@ def end_to_end(args: argparse.Namespace) -> dict[str, Any]:
 
     predictor, times = Predictor(load_network(args), make_plan(args)), StepTimes()
     case, shape = find_case(args, args.cases[0]), load_image(args, args.cases[0]).shape[1:]
-    out = args.cache / f"{args.cases[0]}.nii.gz"
+    out = folder(args) / f"{args.cases[0]}.nii.gz"
 
     def predict() -> tuple[np.ndarray, str]:
         with times("read"):
@@ -219,8 +259,13 @@ def end_to_end(args: argparse.Namespace) -> dict[str, Any]:
             write_prediction(out, done.indices, image.volume.grid, image.stored, SCHEME)
         box = tuple(slice(a, b) for a, b in zip(ready.crop_start, ready.crop_stop, strict=True))
         total = sum(times.seconds.values())
-        rest = 100 * (1 - times.seconds["network"] / total)
-        return resample_label(done.indices[box], shape), f"{times}; all but network {rest:.0f} %"
+        shares = ", ".join(
+            f"{step} {seconds:.1f} s ({100 * seconds / total:.0f} %)"
+            for step, seconds in times.seconds.items()
+        )
+        own = 100 * (total - times.seconds["network"]) / total
+        note = f"{shares}; all but the network {own:.0f} %"
+        return resample_label(done.indices[box], shape), note
 
     return measured(args, predict)
 
@@ -228,9 +273,11 @@ def end_to_end(args: argparse.Namespace) -> dict[str, Any]:
 METHOD_OF: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "MONAI": lambda args: with_monai(args, "32-true"),
     "MONAI bf16": lambda args: with_monai(args, "bf16-mixed"),
+    "MONAI, nnU-Net's places": lambda args: with_monai(args, "32-true", evenly=True),
     "nnU-Net": with_nnunet,
     "medseg float32": lambda args: with_medseg(args, precision="32-true", skip_empty=False),
     "medseg": with_medseg,
+    "medseg, nnU-Net's places": lambda args: with_medseg(args, places="even"),
     "medseg adaptive": lambda args: with_medseg(args, adaptive=True),
     "medseg end to end": end_to_end,
 }
@@ -240,12 +287,12 @@ def load_network(args: argparse.Namespace) -> torch.nn.Module:
     """Build the network with the weights that were trained."""
     from medseg.inference.weights import load_network as load
 
-    return load(SPEC, args.cache / f"network_{args.spacing}mm.safetensors")
+    return load(SPEC, folder(args) / "network.safetensors")
 
 
 def load_image(args: argparse.Namespace, case: str) -> np.ndarray:
     """Return the normalised image at 1.5 mm."""
-    image: np.ndarray = np.load(args.cache / f"{case}_{args.spacing}mm.npy")
+    image: np.ndarray = np.load(folder(args) / f"{case}.npy")
     return image
 
 
@@ -263,15 +310,19 @@ def prepare_once(args: argparse.Namespace, case: str) -> None:
     from medseg.io.load import load_image as read
     from medseg.preprocessing import Recipe, preprocess
 
-    path = args.cache / f"{case}_{args.spacing}mm.npy"
+    path = folder(args) / f"{case}.npy"
     if not path.is_file():
         volume = read(find_case(args, case)).volume
         np.save(path, preprocess(volume, Recipe.of(make_plan(args))).image)
 
 
 def train_once(args: argparse.Namespace) -> None:
-    """Train the network on ts_ct's liver, where that has not been done."""
-    path = args.cache / f"network_{args.spacing}mm.safetensors"
+    """Train the network on ts_ct's liver, where that has not been done.
+
+    Crops have half a tile's side, and a whole one's in the last half of the time: what instance
+    normalisation sees must be what it will see.
+    """
+    path = folder(args) / "network.safetensors"
     if path.is_file():
         return
     from safetensors.torch import save_file
@@ -295,8 +346,9 @@ def train_once(args: argparse.Namespace) -> None:
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda _: max(0.02, (stop - time.process_time()) / args.train_seconds)
     )
-    side, steps = 48, 0
-    while time.process_time() < stop:
+    steps = 0
+    while (left := stop - time.process_time()) > 0:
+        side = max(32, args.patch // 2) if left > 0.5 * args.train_seconds else args.patch
         limit = np.array(label.shape) - side
         centre = (
             inside[rng.integers(len(inside))] if rng.random() < 0.5 else rng.integers(label.shape)
@@ -310,10 +362,14 @@ def train_once(args: argparse.Namespace) -> None:
         loss = torch.nn.functional.cross_entropy(logits.float(), truth)
         optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)
+        if torch.isfinite(norm):  # a crop of clipped air alone has no variance to normalise by
+            optimizer.step()
         rate.step()
         steps += 1
-    print(f"trained: {steps} steps, last loss {loss.item():.3f}", file=sys.stderr)
+    print(f"trained: {steps} steps, last loss {loss.item():.3f}", file=sys.stderr, flush=True)
+    if not torch.isfinite(loss):
+        raise RuntimeError("the network's loss is not finite; train it with other settings")
     save_file(network.state_dict(), path)
 
 
@@ -347,7 +403,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--spacing", type=float, default=1.5)
     parser.add_argument("--patch", type=int, default=96)
-    parser.add_argument("--train-seconds", type=float, default=150, help="CPU seconds")
+    parser.add_argument("--train-seconds", type=float, default=300, help="CPU seconds")
+    parser.add_argument("--again", nargs="+", default=(), choices=METHODS)
     parser.add_argument("--note", default="", help="said in the header, such as what else ran")
     parser.add_argument("--out", type=Path, help="markdown file for the results")
     parser.add_argument("--method", choices=METHODS, help=argparse.SUPPRESS)

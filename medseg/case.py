@@ -22,11 +22,35 @@ class ImageFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentRule:
+    """What the segments of a DICOM SEG, or the structures of an RTSTRUCT, mean."""
+
+    structures: Mapping[str, tuple[str, ...]] | None = None
+    """Label or region name to the segments that mean it: name or pattern (``Liver*``), code
+    (``SCT:10200004``) or number (``2``); segments that are not listed are background. ``None``:
+    each segment is looked up by ``match``."""
+    match: Literal["auto", "name", "code", "number"] = "auto"
+    """``name``: the name of a label, a region or a key of the label map; ``code``: the label's
+    SNOMED CT code; ``auto``: name, then code; ``number``: the label table's value."""
+    overlap: Literal["refuse", "later"] = "refuse"
+    """What a voxel in several segments is, where no region tells: an error, or the label that
+    stands later in the table."""
+    placed_by: Literal["references", "positions"] = "references"
+    """``references``: the object must refer to the image's slices or frame of reference;
+    ``positions``: only the positions count."""
+    codes: Mapping[str, str] = field(default_factory=dict)
+    """SNOMED CT code of labels and regions, by name."""
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Labels of each region, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelPart:
     """A file (or folder of slices) of an annotation; later parts are painted over earlier ones."""
 
     path: Path
-    """A label volume, a mask, a folder of PNG slices, or a folder with a DICOM mask series."""
+    """A label volume, a mask, a folder of PNG slices, a folder with a DICOM mask series, or a
+    DICOM SEG or RTSTRUCT (or a folder of them)."""
     select: Mapping[str, tuple[int, ...]] | None = None
     """Label name to the file's values that mean it; an empty tuple means any non-zero value.
 
@@ -38,6 +62,8 @@ class LabelPart:
     """Which image of a file that annotates several: its file name there."""
     sidecar: Path | None = None
     """A second file that the decoder needs."""
+    segments: SegmentRule | None = None
+    """How the segments of a DICOM SEG or RTSTRUCT (a file, or a folder of them) become labels."""
 
 
 @dataclass(frozen=True, kw_only=True)

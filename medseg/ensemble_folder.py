@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import medseg
-from medseg.artefacts import Plan, PostprocessRule
+from medseg.artefacts import Plan
 from medseg.errors import ConfigError
-from medseg.model_folder import DOCUMENT as PART_DOCUMENT
-from medseg.model_folder import PREVIOUS, ModelDocument, ModelFolder, read_model_folder
+from medseg.finished import PostprocessRule
+from medseg.model_document import DOCUMENT as PART_DOCUMENT
+from medseg.model_document import ModelDocument
+from medseg.model_folder import PREVIOUS, ModelFolder, read_model_folder
 from medseg.preprocessing import Recipe
 
 DOCUMENT = "ensemble.json"

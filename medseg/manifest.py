@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medseg.identifiers import Identifiers
 from medseg.labels import Label, LabelScheme, Region
 
 
@@ -61,6 +62,9 @@ class Manifest:
     """True for generated data: every report and MLflow say SYNTHETIC."""
     source: Path | None = None
     """The manifest file, for messages."""
+    identifiers: Identifiers = "keep"
+    """What becomes of patients' ids; a config sets it by ``report.identifiers``, ``drop``
+    where that is not given."""
 
     @property
     def scheme(self) -> LabelScheme:

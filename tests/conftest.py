@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,9 @@ def data_root() -> Path:
     if not root:
         pytest.skip("MEDSEG_TEST_DATA is not set: it names the folder with the real data")
     return Path(root)
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which a shell's background jobs ignore: tests interrupt runs by it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.artefacts import PostprocessRule
 from medseg.ensemble_folder import EnsembleFolder, open_model, write_ensemble_folder
 from medseg.errors import ConfigError
+from medseg.finished import PostprocessRule
 from medseg.labels import Label, LabelScheme
 from medseg.model_folder import ModelFolder, read_model_folder
 from medseg.pipelines.predict import predict

@@ -5,8 +5,9 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from medseg.artefacts import ChannelNormalization, PostprocessRule
+from medseg.artefacts import ChannelNormalization
 from medseg.errors import ConfigError
+from medseg.finished import PostprocessRule
 from medseg.labels import Label, LabelScheme, Region
 from medseg.model_folder import read_model_folder
 from tests.inference.toys import WINDOW, make_model_folder, make_plan

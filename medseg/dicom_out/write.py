@@ -40,6 +40,8 @@ class Wanted:
     sr: bool = False
     """Implies ``seg``, which the report refers to."""
     rtstruct: bool = False
+    pdf: bool = False
+    """The page of the report; `write_dicom` is given its PDF."""
     capture: bool = False
     """Pictures with contours, volumes and a legend burned in, for viewers that know no SEG."""
 
@@ -55,6 +57,7 @@ class Wanted:
             "sr": self.sr,
             "rtstruct": self.rtstruct,
             "capture": self.capture,
+            "report": self.pdf,
         }
         return tuple(f"{case}_{kind}.dcm" for kind, wanted in kinds.items() if wanted)
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import medseg
-from medseg.artefacts import Plan
+from medseg.artefacts import DataInfo, Plan
 from medseg.export.bundle_config import inference_config, not_in_bundle
 from medseg.export.check import CheckImage
 from medseg.export.document import Check
 from medseg.export.graph import trace, write_graph
 from medseg.export.write import appearing, check_graphs, members
-from medseg.model_folder import ModelDocument, ModelFolder, write_document
+from medseg.model_document import ModelDocument, write_document
+from medseg.model_folder import ModelFolder
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +94,6 @@ def bundle_metadata(
     data = document.data
     names = plan.scheme.output_names
     mark = "SYNTHETIC: " if data.origin == "SYNTHETIC" else ""
-    shape = list(plan.patch_size)
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
@@ -113,7 +114,7 @@ def bundle_metadata(
         "copyright": f"licence of the training data: {data.licence or 'not stated'}",
         "licence": data.licence,
         "data_source": data.title,
-        "data_type": "nibabel" if len(shape) == 3 else "png",
+        "data_type": "nibabel" if len(plan.patch_size) == 3 else "png",
         "data_origin": data.origin,
         "image_classes": f"{data.modality}, channels {', '.join(data.channels)}",
         "label_classes": {str(label.value): label.name for label in plan.scheme.labels},
@@ -125,34 +126,29 @@ def bundle_metadata(
             "max_logit_difference": check.max_logit_difference,
             "mask_agreement": check.mask_agreement,
         },
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "magnitude",
-                    "modality": data.modality,
-                    "num_channels": len(data.channels),
-                    "spatial_shape": shape,
-                    "dtype": "float32",
-                    "value_range": [],
-                    "is_patch_data": True,
-                    "channel_def": {str(i): name for i, name in enumerate(data.channels)},
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "image",
-                    "format": "segmentation",
-                    "num_channels": len(names),
-                    "spatial_shape": shape,
-                    "dtype": "float32",
-                    "value_range": [],
-                    "is_patch_data": True,
-                    "channel_def": {str(i): name for i, name in enumerate(names)},
-                }
-            },
-        },
+        "network_data_format": _data_format(data, list(plan.patch_size), names),
     }
+
+
+def _data_format(data: DataInfo, shape: list[int], names: Sequence[str]) -> dict[str, Any]:
+    """Return what the network takes and gives, in MONAI's words."""
+    common = {"spatial_shape": shape, "dtype": "float32", "value_range": [], "is_patch_data": True}
+    image = {
+        "type": "image",
+        "format": "magnitude",
+        "modality": data.modality,
+        "num_channels": len(data.channels),
+        **common,
+        "channel_def": {str(i): name for i, name in enumerate(data.channels)},
+    }
+    pred = {
+        "type": "image",
+        "format": "segmentation",
+        "num_channels": len(names),
+        **common,
+        "channel_def": {str(i): name for i, name in enumerate(names)},
+    }
+    return {"inputs": {"image": image}, "outputs": {"pred": pred}}
 
 
 def readme(document: ModelDocument, lost: list[str]) -> str:

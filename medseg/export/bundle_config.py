@@ -11,8 +11,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from medseg.artefacts import ALL_FOREGROUND, ChannelNormalization, Plan, PostprocessRule
-from medseg.model_folder import ModelDocument
+from medseg.artefacts import ChannelNormalization, Plan
+from medseg.finished import ALL_FOREGROUND, PostprocessRule
+from medseg.model_document import ModelDocument
 
 Config = dict[str, Any]
 
@@ -151,8 +152,12 @@ def not_in_bundle(document: ModelDocument, plan: Plan) -> list[str]:
         )
     if document.inference.mirror:
         lost.append("averaging over mirrored tiles")
+    if document.inference.shifts != 1:
+        lost.append("averaging over shifted tiles")
     if document.inference.scales != (1.0,):
         lost.append("averaging over several sizes of the image")
+    if document.inference.crf is not None:
+        lost.append("refining probabilities by the dense CRF")
     if document.preprocessing.resize is not None:
         lost.append("bringing each photograph to one size (the bundle takes the median's scale)")
     return lost

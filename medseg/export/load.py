@@ -13,9 +13,11 @@ from medseg.artefacts import Plan
 from medseg.errors import ConfigError, MissingExtraError
 from medseg.export.document import GraphKind, read_export_document
 from medseg.inference.device import choose_device
-from medseg.inference.predictor import Predictor, WindowSettings
+from medseg.inference.predictor import Predictor
 from medseg.inference.weights import window_settings
-from medseg.model_folder import DOCUMENT, EXPORT, ModelFolder
+from medseg.inference.window import WindowSettings
+from medseg.model_document import DOCUMENT
+from medseg.model_folder import EXPORT, ModelFolder
 
 
 def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:

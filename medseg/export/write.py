@@ -23,9 +23,11 @@ from medseg.export.document import (
 )
 from medseg.export.graph import INPUT, OUTPUT, free_axes, need_onnx, trace, versions, write_graph
 from medseg.export.load import load_graphs
-from medseg.inference.predictor import Predictor, WindowSettings
+from medseg.inference.predictor import Predictor
 from medseg.inference.weights import load_network
-from medseg.model_folder import ModelFolder, write_document
+from medseg.inference.window import WindowSettings
+from medseg.model_document import write_document
+from medseg.model_folder import ModelFolder
 
 
 def export_folder(folder: ModelFolder, out: Path) -> Path:

@@ -76,10 +76,12 @@ class Blend:
         logits = self._opened(output.shape[0])
         output = output.to(self.device)
         weight, box = self._weight(tile), self._box(tile)
-        step = max(1, CHUNK_VALUES // weight.numel())
-        for first in range(0, output.shape[0], step):
+        target = logits[:, *box]
+        # Some planes at a time: their channels stay in the cache, whichever lies first in memory.
+        step = max(1, CHUNK_VALUES // output[:, 0].numel())
+        for first in range(0, len(weight), step):
             chunk = slice(first, first + step)
-            logits[chunk, *box].addcmul_(output[chunk], weight)
+            target[:, chunk].addcmul_(output[:, chunk], weight[chunk])
         if self.weights is not None:
             self.weights[*box] += weight
 

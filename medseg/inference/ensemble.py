@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from medseg.inference.shifts import Shifted
+
 
 class Ensemble(nn.Module):
     """The folds of a cross-validation as one network.
@@ -48,9 +50,15 @@ class Ensemble(nn.Module):
         return total.div_(len(self.members))
 
 
-def as_network(networks: nn.Module | Sequence[nn.Module]) -> nn.Module:
-    """Return the network itself where there is one, else their `Ensemble`."""
+def as_network(networks: nn.Module | Sequence[nn.Module], shifts: int = 1) -> nn.Module:
+    """Return the network itself where there is one, else their `Ensemble`.
+
+    With ``shifts`` above 1 each network is averaged over so many (`medseg.inference.shifts`).
+    """
     if isinstance(networks, nn.Module) and not isinstance(networks, nn.ModuleList):
-        return networks
-    members = list(networks)
+        members = [networks]
+    else:
+        members = list(networks)
+    if shifts > 1:
+        members = [Shifted(member, shifts) for member in members]
     return members[0] if len(members) == 1 else Ensemble(members)

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from medseg.inference.clues import ClueCounter
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.forward import all_flips
 from medseg.labels import LabelScheme
@@ -84,14 +85,23 @@ class Disagreement(nn.Module):
         An `Ensemble`, or one network where there are flips.
     mirror_axes : sequence of int
         Spatial axes to flip.
+    clues : ClueCounter, optional
+        Is told what each flip saw.
     """
 
-    def __init__(self, network: nn.Module, mirror_axes: Sequence[int], *, regions: bool) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        mirror_axes: Sequence[int],
+        *,
+        regions: bool,
+        clues: ClueCounter | None = None,
+    ) -> None:
         super().__init__()
         self.members = (
             network.members if isinstance(network, Ensemble) else nn.ModuleList([network])
         )
-        self.flips, self.regions = all_flips(mirror_axes), regions
+        self.flips, self.regions, self.clues = all_flips(mirror_axes), regions, clues
 
     def forward(self, image: Tensor) -> Tensor:
         """Map an image (B, in_channels, *spatial) to (B, num_classes + 1, *spatial)."""
@@ -101,6 +111,12 @@ class Disagreement(nn.Module):
             for member in self.members
         ]
         stacked = torch.stack(answers)  # (M, B, C, *spatial)
+        if self.clues is not None and len(self.flips) > 1:
+            flips = stacked.reshape(len(self.flips), -1, *stacked.shape[1:]).mean(1)
+            decode = self.clues.decode
+            self.clues.hear(
+                [decode(one.movedim(1, 0)) for one in flips], decode(stacked.mean(0).movedim(1, 0))
+            )
         probs = stacked.sigmoid() if self.regions else stacked.softmax(2)
         spread = [mutual_information(probs[:, i], regions=self.regions) for i in range(len(image))]
         return torch.cat((stacked.mean(0), torch.stack(spread)[:, None]), dim=1)

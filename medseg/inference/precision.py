@@ -26,6 +26,14 @@ def computes_bf16(device: torch.device) -> bool:
     return False
 
 
+def lower_precision(device: torch.device, precision: Precision) -> torch.dtype | None:
+    """Return the type that convolutions are computed in; None is float32 (see `autocast`)."""
+    if precision == "auto":
+        fallback = torch.float16 if device.type == "cuda" else None
+        return torch.bfloat16 if computes_bf16(device) else fallback
+    return _DTYPES[precision]
+
+
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Open the autocast region that a precision asks for.
 
@@ -37,11 +45,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
         ``auto``: bf16 where the device computes it natively, fp16 on other CUDA devices, float32
         elsewhere. The rest are Lightning Fabric's names.
     """
-    if precision == "auto":
-        fallback = torch.float16 if device.type == "cuda" else None
-        dtype = torch.bfloat16 if computes_bf16(device) else fallback
-    else:
-        dtype = _DTYPES[precision]
+    dtype = lower_precision(device, precision)
     if dtype is None:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)

@@ -3,93 +3,39 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medseg.artefacts import ChannelNormalization, Plan
+from medseg.artefacts import Plan
 from medseg.errors import CaseError
 from medseg.geometry.volume import Grid
+from medseg.inference.air import air_values
 from medseg.inference.blend import Slab
+from medseg.inference.clues import ClueCounter, HeardFlips
+from medseg.inference.crf import check_affordable, refine_logits
 from medseg.inference.decode import decoder
 from medseg.inference.ensemble import as_network
 from medseg.inference.forward import is_out_of_memory
 from medseg.inference.maps import Disagreement, MapName, channels_of
-from medseg.inference.memory import (
-    Frugality,
-    Need,
-    activation_bytes,
-    allowance,
-    logits_bytes,
-)
+from medseg.inference.memory import Frugality, allowance
 from medseg.inference.multiscale import multiscale_logits
-from medseg.inference.precision import Precision
+from medseg.inference.precision import lower_precision
+from medseg.inference.prediction import CasePrediction
+from medseg.inference.quick import quickened
 from medseg.inference.sliding import pad_to_patch, sliding_window
 from medseg.inference.sweep import Background, Tally, sweep
 from medseg.inference.target import Target
+from medseg.inference.thrift import Thrift
 from medseg.inference.tiles import Layout
-from medseg.inference.times import StepTimes
+from medseg.inference.times import StepTimes, timed
+from medseg.inference.window import WindowSettings
 
 logger = logging.getLogger(__name__)
-
-CPU_BATCH_VOXELS, GPU_BATCH_VOXELS = 2**19, 2**23
-"""Voxels per forward pass that ``batch_size: auto`` aims at (two tiles of 64^3; four of 128^3)."""
-
-AIR_HU = -950.0
-"""Up to here a CT voxel is air; lung tissue lies above."""
-
-AIR_MARGIN = 0.05
-"""Added to air's normalised value: the ripples that splines leave beside an edge."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowSettings:
-    """How tiles cover an image; see `medseg.inference.sweep.sweep`."""
-
-    overlap: float = 0.5
-    mirror: bool = False
-    """Average over flips of the plan's mirror axes; costs 2^axes the time."""
-    batch_size: int | Literal["auto"] = "auto"
-    """Tiles per forward pass; auto suits the device."""
-    precision: Precision = "auto"
-    skip_empty: bool = True
-    """Do not run tiles of a CT that hold nothing but air (or what the plan clips to the same
-    value); they become background. Risk: a structure that a network sees in pure air, such as one
-    guessed from the position in the tile alone."""
-    adaptive: bool = False
-    """See each voxel once, then run the overlapping tiles only where foreground is or nearly is.
-    Risk: a small structure that only an overlapping tile, which has it in its middle, would have
-    shown."""
-    half_sums: bool = False
-    """Sum logits in float16, which halves their memory; they change by up to 2**-11 of their size
-    per overlapping tile. Done by itself where the memory would not do otherwise."""
-    scales: tuple[float, ...] = (1.0,)
-    """Average over the image at these sizes (`medseg.inference.multiscale`); all logits of a case
-    are then in memory at once."""
-    memory: int | None = None
-    """Bytes that the process may have in use on the device; None: a share of what is free."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CasePrediction:
-    """What a network says of a case, on the canonical grid."""
-
-    indices: NDArray[np.int16]
-    """Class indices, shape (*spatial,)."""
-    maps: Mapping[MapName, NDArray[np.uint8]]
-    """Maps asked for, each (channels, *spatial); 255 is 1. See `medseg.inference.maps`."""
-    tally: Tally
-    """What became of the tiles."""
-    times: StepTimes
-    """Seconds of the steps ``network`` and ``decode``, added to those handed in."""
 
 
 class Predictor:
@@ -100,7 +46,8 @@ class Predictor:
     networks : nn.Module or sequence of nn.Module
         One trained network, or the folds of one: several are predicted in one pass over the tiles
         and the mean of their logits is decoded (`medseg.inference.ensemble.Ensemble`). They are
-        moved to ``device`` and stay there.
+        moved to ``device`` and stay there; what predicts is a copy that has less to do
+        (`medseg.inference.quick.quickened`), so they are not to be trained any more.
     plan : Plan
         Gives patch size, mirror axes, coarse axis, normalisation and label scheme.
     settings : WindowSettings, optional
@@ -120,12 +67,17 @@ class Predictor:
         self.previous = previous
         self.settings = settings or WindowSettings()
         self.device = torch.device(device)
-        self.network = as_network(networks).to(self.device).eval()
+        network = as_network(networks, self.settings.shifts).to(self.device).eval()
+        # In float32 torch's convolutions gain nothing from it, and some of them turn it back.
+        lower = lower_precision(self.device, self.settings.precision) is not None
+        last = self.device.type == "cpu" and lower
+        self.network = quickened(network, channels_last=last)
+        self.thrift = Thrift(self.network, plan, self.settings, self.device)
         self.patch_size, self.coarse_axis = plan.patch_size, plan.coarse_axis
         self.mirror_axes = plan.mirror_axes if self.settings.mirror else ()
         self.overlap, self.precision = self.settings.overlap, self.settings.precision
-        self.batch_size = tiles_per_batch(self.settings.batch_size, plan.patch_size, self.device)
-        self.scheme, self.channels = plan.scheme, plan.in_channels
+        self.scheme = plan.scheme
+        self.spacing, self.own_channels = plan.spacing, len(plan.normalization)
         self.decode = decoder(plan.scheme)
         self.air = air_values(plan.normalization) if self.settings.skip_empty else None
         if self.air is not None:  # a tile in which an earlier model saw something is not empty
@@ -152,7 +104,8 @@ class Predictor:
             torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)),
             patch_size=self.patch_size,
             overlap=self.overlap,
-            batch_size=self.batch_size,
+            places=self.settings.places,
+            batch_size=self.thrift.batch_size,
             mirror_axes=self.mirror_axes,
             device=self.device,
             precision=self.precision,
@@ -167,6 +120,7 @@ class Predictor:
         crop_start: tuple[int, ...],
         crop_stop: tuple[int, ...],
         source: Grid,
+        clues: ClueCounter | None = None,
         advance: Callable[[float], None] | None = None,
     ) -> NDArray[np.int16]:
         """Predict class indices on the canonical grid of a case; see `predict`.
@@ -181,6 +135,7 @@ class Predictor:
             crop_start=crop_start,
             crop_stop=crop_stop,
             source=source,
+            clues=clues,
             advance=advance,
         ).indices
 
@@ -193,6 +148,7 @@ class Predictor:
         crop_stop: tuple[int, ...],
         source: Grid,
         maps: Sequence[MapName] = (),
+        clues: ClueCounter | None = None,
         times: StepTimes | None = None,
         advance: Callable[[float], None] | None = None,
     ) -> CasePrediction:
@@ -214,6 +170,8 @@ class Predictor:
             Canonical grid.
         maps : sequence of str
             See `medseg.inference.maps.MapName`; ``disagreement`` runs all tiles.
+        clues : ClueCounter, optional
+            Counts what the answer tells of its own quality.
         times : StepTimes, optional
             Where the steps' seconds are added.
         advance : callable, optional
@@ -229,11 +187,11 @@ class Predictor:
             If the network's output is not finite, or there is too little memory.
         """
         times, tally = times or StepTimes(), Tally()
-        if self.settings.scales != (1.0,) and "disagreement" in maps:
+        if self._at_once and "disagreement" in maps:
             raise CaseError(
                 case,
-                "disagreement is not known of several scales",
-                "set infer.scales to [1.0], or ask for entropy",
+                "disagreement is not known of several scales, nor behind a CRF",
+                "set infer.scales to [1.0] and infer.crf to null, or ask for entropy",
             )
         pred = np.zeros(source.shape, dtype=np.int16)
         volumes = {
@@ -248,15 +206,23 @@ class Predictor:
         results = pred.nbytes + sum(volume.nbytes for volume in volumes.values())
         try:
             cropped = {name: volume[:, *box] for name, volume in volumes.items()}
-            if self.settings.scales == (1.0,):
-                how, layout = self._frugality(case, padded, padded is not pixels, maps, results)
+            if not self._at_once:
+                how, layout = self.thrift.choose(
+                    case,
+                    padded.shape[1:],
+                    padded=padded is not pixels,
+                    results=results,
+                    maps=maps,
+                )
                 axis = layout.axis
-                slabs = self._sweep(padded, layout, how, maps, tally, advance)
+                slabs = self._sweep(padded, layout, how, maps, clues, tally, advance)
             else:
                 axis, inner = 0, tuple(slice(0, n) for n in pixels.shape[1:])
-                slabs = self._scaled(pixels, advance)
-            target = Target(case, self.scheme, inner, axis, pred[box], cropped, self.coarse_axis)
-            for slab in _timed(slabs, times, "network"):
+                slabs = self._whole(case, pixels, advance)
+            target = Target(
+                case, self.scheme, inner, axis, pred[box], cropped, self.coarse_axis, clues
+            )
+            for slab in timed(slabs, times, "network"):
                 with times("decode"):
                     target.push(slab)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -270,86 +236,28 @@ class Predictor:
         logger.debug("case %s: %s, %s", case, tally, times)
         return CasePrediction(indices=pred, maps=volumes, tally=tally, times=times)
 
-    def _scaled(self, image: Tensor, advance: Callable[[float], None] | None) -> Iterator[Slab]:
-        """Run the network over the image at several sizes; one slab holds all."""
+    @property
+    def _at_once(self) -> bool:
+        """Whether all logits of a case are needed together."""
+        return self.settings.scales != (1.0,) or self.settings.crf is not None
 
-        def whole(resized: Tensor) -> Tensor:
-            return self.logits(resized.numpy())
-
-        regions = self.scheme.activation == "sigmoid"
-        scales = self.settings.scales
-        yield Slab(0, multiscale_logits(image, scales, whole, regions=regions, advance=advance))
-
-    def need(
-        self,
-        size: Sequence[int],
-        how: Frugality,
-        *,
-        padded: bool = False,
-        results: int = 0,
-        maps: Sequence[MapName] = (),
-    ) -> Need:
-        """Predict the memory that an image of a size takes; see `medseg.inference.memory`."""
-        layout = self._layout(size, how)
-        extra = 1 if "disagreement" in maps else 0
-        channels = self.scheme.num_classes + extra
-        logits = 4 * channels * math.prod(self.patch_size)
-        flips = 2 if self.mirror_axes else 0
-        members = 2 * 2 ** len(self.mirror_axes) * len(getattr(self.network, "members", "1"))
-        return Need(
-            logits=logits_bytes(layout, channels, torch.float16 if how.half else torch.float32),
-            tile=self._tile_bytes + logits * (members if extra else flips),
-            batch_size=how.batch_size,
-            padded=4 * self.channels * math.prod(size) if padded else 0,
-            results=results,
-            logits_on_host=how.on_host,
+    def _whole(
+        self, case: str, image: Tensor, advance: Callable[[float], None] | None
+    ) -> Iterator[Slab]:
+        """Run the network over the image at its sizes, then the CRF; one slab holds all."""
+        sizes, regions = tuple(image.shape[1:]), self.scheme.activation == "sigmoid"
+        scales, crf = self.settings.scales, self.settings.crf
+        if crf is not None:
+            allowed = allowance(self.settings.memory, self.device)
+            classes = self.scheme.num_classes
+            check_affordable(case, sizes, classes, self.own_channels, crf, allowed)
+        logits = multiscale_logits(
+            image, scales, lambda one: self.logits(one.numpy()), regions=regions, advance=advance
         )
-
-    @cached_property
-    def _tile_bytes(self) -> int:
-        """Bytes of one tile in the network; measured once."""
-        return activation_bytes(
-            self.network, self.channels, self.patch_size, self.device, self.precision
-        )
-
-    def _layout(self, size: Sequence[int], how: Frugality) -> Layout:
-        """Place the tiles."""
-        return Layout.of(
-            size, self.patch_size, self.overlap, batch_size=how.batch_size, adaptive=how.adaptive
-        )
-
-    def _frugality(
-        self,
-        case: str,
-        image: Tensor,
-        padded: bool,
-        maps: Sequence[MapName],
-        results: int,
-    ) -> tuple[Frugality, Layout]:
-        """Choose the least thrifty way that keeps under the limit."""
-        size = tuple(image.shape[1:])
-        allowed = allowance(self.settings.memory, self.device)
-        wanted = Frugality(
-            batch_size=self.batch_size,
-            adaptive=self.settings.adaptive and "disagreement" not in maps,
-            half=self.settings.half_sums,
-        )
-        for how in wanted.thriftier(self.device.type == "cuda"):
-            need = self.need(size, how, padded=padded, results=results, maps=maps)
-            if need.on(self.device) <= allowed:
-                break
-        else:
-            said = f"predicting {size} takes {need.on(self.device) / 1e9:.2f} GB ({need})"
-            if self.settings.memory is not None:
-                raise CaseError(
-                    case,
-                    f"{said}, {allowed / 1e9:.2f} GB are left of infer.memory",
-                    "raise infer.memory, or crop the image",
-                )
-            logger.warning("case %s: %s, %.2f GB are free; trying", case, said, allowed / 1e9)
-        if how != wanted:
-            logger.info("case %s: to keep under the memory limit: %s", case, how)
-        return how, self._layout(size, how)
+        if crf is not None:
+            own = image[: self.own_channels]
+            logits = refine_logits(logits, own, self.spacing, crf, regions=regions)
+        yield Slab(0, logits)
 
     def _sweep(
         self,
@@ -357,6 +265,7 @@ class Predictor:
         layout: Layout,
         how: Frugality,
         maps: Sequence[MapName],
+        clues: ClueCounter | None,
         tally: Tally,
         advance: Callable[[float], None] | None,
     ) -> Iterator[Slab]:
@@ -365,8 +274,11 @@ class Predictor:
         background = Background.of(self.scheme, self.air)
         if "disagreement" in maps:
             regions = self.scheme.activation == "sigmoid"
-            network, mirror_axes = Disagreement(network, mirror_axes, regions=regions), ()
+            network = Disagreement(network, mirror_axes, regions=regions, clues=clues)
+            mirror_axes = ()
             background = replace(background, logits=(*background.logits, 0.0))
+        elif clues is not None and mirror_axes:
+            network, mirror_axes = HeardFlips(network, mirror_axes, clues), ()
         return sweep(
             network,
             image,
@@ -381,40 +293,3 @@ class Predictor:
             advance=advance,
             tally=tally,
         )
-
-
-def air_values(normalization: Sequence[ChannelNormalization]) -> tuple[float, ...] | None:
-    """Return per channel the normalised value up to which a voxel is air; None where unknown.
-
-    Known for CT in Hounsfield units, where each channel is normalised by fixed numbers: the value
-    of `AIR_HU`, or of what the plan clips to where that is higher, plus `AIR_MARGIN`. Stored values
-    that are not Hounsfield units, all above 0 say, are never taken for air.
-    """
-    values = []
-    for channel in normalization:
-        if channel.scheme != "ct":
-            return None
-        floor = AIR_HU if channel.clip is None else max(AIR_HU, channel.clip[0])
-        values.append((floor - channel.mean) / max(channel.std, 1e-8) + AIR_MARGIN)
-    return tuple(values)
-
-
-def tiles_per_batch(
-    wanted: int | Literal["auto"], patch_size: tuple[int, ...], device: torch.device
-) -> int:
-    """Resolve ``batch_size: auto``: as many tiles as fill a device's voxels per pass, 1 to 32."""
-    if wanted != "auto":
-        return wanted
-    voxels = CPU_BATCH_VOXELS if device.type == "cpu" else GPU_BATCH_VOXELS
-    return min(32, max(1, voxels // math.prod(patch_size)))
-
-
-def _timed(slabs: Iterator[Slab], times: StepTimes, step: str) -> Iterator[Slab]:
-    """Time what an iterator does between its items."""
-    while True:
-        started = time.perf_counter()
-        item = next(slabs, None)
-        times.add(step, time.perf_counter() - started)
-        if item is None:
-            return
-        yield item

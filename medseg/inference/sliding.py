@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from medseg.inference.precision import Precision
 from medseg.inference.sweep import sweep
-from medseg.inference.tiles import Layout
+from medseg.inference.tiles import Layout, Places
 
 
 def sliding_window(
@@ -19,6 +19,7 @@ def sliding_window(
     *,
     patch_size: Sequence[int],
     overlap: float = 0.5,
+    places: Places = "even",
     batch_size: int = 1,
     mirror_axes: Sequence[int] = (),
     device: torch.device | str = "cpu",
@@ -47,6 +48,8 @@ def sliding_window(
         Tile size per spatial axis, in voxels.
     overlap : float
         Share of a tile that the next one covers again, in [0, 1).
+    places : {"even", "steps"}
+        See `medseg.inference.tiles.tile_starts`.
     batch_size : int
         Tiles per forward pass.
     mirror_axes : sequence of int
@@ -78,7 +81,9 @@ def sliding_window(
     if len(patch_size) != len(size):
         raise ValueError(f"patch_size {tuple(patch_size)} has not one number per axis of {size}")
     padded, inner = pad_to_patch(image, patch_size)
-    layout = Layout.of(padded.shape[1:], patch_size, overlap, axis=0, batch_size=batch_size)
+    layout = Layout.of(
+        padded.shape[1:], patch_size, overlap, axis=0, batch_size=batch_size, places=places
+    )
     slabs = sweep(
         network,
         padded,

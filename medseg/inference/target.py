@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medseg.errors import CaseError
 from medseg.geometry.logits import LogitsResampler
 from medseg.inference.blend import Slab
+from medseg.inference.clues import ClueCounter
 from medseg.inference.decode import decoder, is_convex
 from medseg.inference.maps import MapName, map_functions
 from medseg.labels import LabelScheme
@@ -35,6 +36,8 @@ class Target:
         The crop's part of each map, (channels, *shape of pred).
     coarse_axis : int, optional
         Spatial axis along which the nearest voxel is taken.
+    clues : ClueCounter, optional
+        Is shown the logits, at the planned spacing.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Target:
         pred: NDArray[np.int16],
         maps: Mapping[MapName, NDArray[np.uint8]],
         coarse_axis: int | None,
+        clues: ClueCounter | None = None,
     ) -> None:
         self.case, self.inner, self.axis = case, inner, axis
+        self.clues, self.seen = clues, 0
         size = [part.stop - part.start for part in inner]
         order = [axis, *(a for a in range(len(size)) if a != axis)]
         count, decode = scheme.num_classes, decoder(scheme)
@@ -91,4 +96,7 @@ class Target:
                 "look at the normalised image and the training's loss; with 16-mixed, set "
                 "precision to bf16-mixed or 32-true",
             )
+        if self.clues is not None:  # slabs share a plane
+            self.clues.see(planes[:, max(0, self.seen - first) :])
+            self.seen = stop
         self.resampler.push(first - kept.start, planes)

@@ -6,12 +6,17 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 SIGMA_SCALE = 0.125
 """Standard deviation of the blending weights, in tile sizes."""
+
+Places = Literal["even", "steps"]
+"""How tiles stand along an axis: spread evenly, as nnU-Net has them, or the overlap apart with only
+the last one moved back into the image, as MONAI has them; see `tile_starts`."""
 
 Tile = tuple[int, ...]
 """Position of a tile in each axis' list of starts."""
@@ -50,6 +55,7 @@ class Layout:
         axis: int | None = None,
         batch_size: int = 1,
         adaptive: bool = False,
+        places: Places = "even",
     ) -> Layout:
         """Place tiles on an image of at least one patch along each axis.
 
@@ -65,8 +71,9 @@ class Layout:
             Tiles per group, where tiles are not optional.
         adaptive : bool
             First tiles that cover each voxel at least once, then the others as options.
+        places : {"even", "steps"}
         """
-        starts = tuple(tile_starts(n, p, overlap) for n, p in zip(size, patch, strict=True))
+        starts = tuple(tile_starts(n, p, overlap, places) for n, p in zip(size, patch, strict=True))
         if axis is None:
             axis = max(range(len(starts)), key=lambda a: (size[a] / patch[a], -a))
         if adaptive:
@@ -106,11 +113,12 @@ class Layout:
         return min(self.size[axis], max(spans))
 
 
-def tile_starts(size: int, patch: int, overlap: float) -> tuple[int, ...]:
+def tile_starts(size: int, patch: int, overlap: float, places: Places = "even") -> tuple[int, ...]:
     """Place tiles along one axis: as few as the overlap allows, evenly spread (nnU-Net's rule).
 
     There are ``ceil((size - patch) / (patch * (1 - overlap))) + 1`` tiles; the first starts at 0
-    and the last ends at ``size``, so neighbours overlap by at least ``overlap``.
+    and the last ends at ``size``, so neighbours overlap by at least ``overlap``. With "steps" the
+    others start at multiples of the step, as in MONAI where the step is a whole number.
 
     Parameters
     ----------
@@ -118,6 +126,7 @@ def tile_starts(size: int, patch: int, overlap: float) -> tuple[int, ...]:
         Voxels of the image and of a tile along the axis; ``size >= patch``.
     overlap : float
         Share of a tile that the next one covers again, in [0, 1).
+    places : {"even", "steps"}
 
     Returns
     -------
@@ -128,8 +137,8 @@ def tile_starts(size: int, patch: int, overlap: float) -> tuple[int, ...]:
     --------
     >>> tile_starts(10, 4, 0.5)
     (0, 2, 4, 6)
-    >>> tile_starts(9, 4, 0.5)
-    (0, 2, 3, 5)
+    >>> tile_starts(9, 4, 0.5), tile_starts(9, 4, 0.5, "steps")
+    ((0, 2, 3, 5), (0, 2, 4, 5))
     >>> tile_starts(3, 1, 0.5)
     (0, 1, 2)
     """
@@ -138,7 +147,11 @@ def tile_starts(size: int, patch: int, overlap: float) -> tuple[int, ...]:
     step = max(1.0, patch * (1 - overlap))  # a tile moves by at least one voxel
     # The small number keeps a step such as 4 * (1 - 0.7) = 1.2000000000000002 from adding a tile.
     gaps = math.ceil((size - patch) / step - 1e-9)
-    return tuple(round(i * (size - patch) / gaps) for i in range(gaps + 1)) if gaps > 0 else (0,)
+    if gaps <= 0:
+        return (0,)
+    if places == "steps":
+        return (*(math.floor(i * step + 1e-9) for i in range(gaps)), size - patch)
+    return tuple(round(i * (size - patch) / gaps) for i in range(gaps + 1))
 
 
 def cover(starts: Sequence[int], patch: int) -> tuple[int, ...]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 class StepTimes:
@@ -48,3 +51,14 @@ class StepTimes:
 
     def __str__(self) -> str:
         return ", ".join(f"{step} {seconds:.1f} s" for step, seconds in self._seconds.items())
+
+
+def timed(items: Iterator[Item], times: StepTimes, step: str) -> Iterator[Item]:
+    """Time what an iterator does between its items."""
+    while True:
+        started = time.perf_counter()
+        item = next(items, None)
+        times.add(step, time.perf_counter() - started)
+        if item is None:
+            return
+        yield item

@@ -9,7 +9,8 @@ from torch import nn
 from medseg.artefacts import NetworkSpec
 from medseg.errors import ConfigError
 from medseg.inference.device import choose_device
-from medseg.inference.predictor import Predictor, WindowSettings
+from medseg.inference.predictor import Predictor
+from medseg.inference.window import WindowSettings
 from medseg.model_folder import ModelFolder
 from medseg.networks import build_network
 
@@ -33,7 +34,9 @@ def load_network(spec: NetworkSpec, weights: Path, slice_axis: int | None = None
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    network = build_network(spec, slice_axis)
+    # the weights follow: none are read from the checkpoint that training began with
+    arguments = {key: value for key, value in spec.arguments.items() if key != "checkpoint"}
+    network = build_network(NetworkSpec(name=spec.name, arguments=arguments), slice_axis)
     try:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
@@ -80,8 +83,10 @@ def window_settings(folder: ModelFolder) -> WindowSettings:
     return WindowSettings(
         overlap=how.overlap,
         mirror=how.mirror,
+        shifts=how.shifts,
         precision=how.precision,
         skip_empty=how.skip_empty,
         adaptive=how.adaptive,
         scales=how.scales,
+        crf=how.crf,
     )

@@ -1,9 +1,9 @@
-"""Which DICOM files form which series, and where each slice stands; pixels are not read here."""
+"""What the headers of DICOM slices say: where each stands; pixels are not read here."""
 
 from __future__ import annotations
 
-import logging
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,10 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
 
 from medseg.errors import FormatError
-from medseg.registry import nearest
-
-logger = logging.getLogger(__name__)
+from medseg.identifiers import HEADER
 
 TAGS = [
     "SOPClassUID",
@@ -25,8 +24,12 @@ TAGS = [
     "StudyInstanceUID",
     "SeriesDescription",
     "StudyDescription",
+    "SeriesNumber",
     "Modality",
-    "PatientID",
+    "ImageType",
+    *HEADER,
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
     "InstanceNumber",
     "NumberOfFrames",
     "SamplesPerPixel",
@@ -40,6 +43,21 @@ TAGS = [
 
 NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC"})
 """Modalities of objects that accompany a series and are not slices of it."""
+
+SCOUT_TYPES = frozenset({"LOCALIZER", "SCOUT"})
+"""Words of ImageType (PS3.3 C.8.2.1.1.1) that mark a picture for planning, not a slice."""
+
+ENHANCED = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{ending}"
+    for ending in ("2.1", "2.2", "4.1", "4.4", "130", "128.1", "13.1.1", "13.1.2", "13.1.3")
+)
+"""Enhanced CT, MR, PET and 3-D X-ray and their legacy forms: one file may hold all slices."""
+
+DAMAGE = (
+    InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError,
+    NotImplementedError, struct.error,
+)  # fmt: skip
+"""What pydicom raises for files that are not as the standard says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,27 +77,32 @@ class SliceHeader:
     along_column: tuple[float, float, float]
     """Direction in which the row index grows."""
     thickness: float | None
+    instance: str = ""
+    """SOPInstanceUID."""
+    frame_of_reference: str = ""
+    """FrameOfReferenceUID; slices of another one stand in another world."""
+    patient: str = ""
+    """PatientID; it is compared, never shown."""
+    scout: bool = False
+    """The image type says that it is a scout (localiser)."""
+    frame: int | None = None
+    """0-based number of the frame, for a file of several."""
+
+    @property
+    def name(self) -> str:
+        """File name for a message, with the frame's number from 1 where there are several."""
+        name = self.path.name
+        return name if self.frame is None else f"frame {self.frame + 1} of {name}"
+
+    @property
+    def place(self) -> str:
+        """Path for a message, with the frame's number from 1 where there are several."""
+        return str(self.path) if self.frame is None else f"{self.path}: frame {self.frame + 1}"
 
     @property
     def normal(self) -> NDArray[np.float64]:
         """Unit vector across the slice."""
         return np.cross(self.along_row, self.along_column)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesInfo:
-    """One DICOM series as a folder listing shows it."""
-
-    uid: str
-    """SeriesInstanceUID; empty where the files have none."""
-    files: tuple[Path, ...]
-    """In natural file-name order."""
-    modality: str
-    description: str
-    patient: str
-    """PatientID."""
-    study: str
-    """StudyInstanceUID; may be empty."""
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -102,71 +125,28 @@ def is_dicom(path: Path) -> bool:
         raise FormatError(f"{path}: cannot be opened ({error})", "check its permissions") from error
 
 
-def list_series(folder: Path, *, recursive: bool = False) -> dict[str, SeriesInfo]:
-    """List the image series in a folder by SeriesInstanceUID, in file-name order.
-
-    Parameters
-    ----------
-    folder : Path
-    recursive : bool
-        Also look into sub-folders.
-
-    Returns
-    -------
-    dict of str to SeriesInfo
-        Empty if there is no DICOM image. Files that are not DICOM, and DICOM objects that are not
-        images (segmentations, reports, DICOMDIR), are left out.
-
-    Raises
-    ------
-    FormatError
-        If a file named ``.dcm`` is not DICOM, or a DICOM header cannot be read.
-    """
-    found: dict[str, list[tuple[Path, pydicom.Dataset]]] = {}
-    entries = folder.rglob("*") if recursive else folder.iterdir()
-    for path in natural_order(p for p in entries if p.is_file() and not p.name.startswith(".")):
-        if not is_dicom(path):
-            if path.suffix.lower() == ".dcm":
-                raise FormatError(
-                    f"{path}: named .dcm but has no DICOM preamble (empty or cut short?)",
-                    "copy the series again, or remove the file if it does not belong to it",
-                )
-            logger.debug("%s is not DICOM", path)
-            continue
-        header = _read_dataset(path)
-        if "Rows" in header and header.get("Modality") not in NOT_IMAGES:
-            found.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
-    return {uid: _describe(uid, members) for uid, members in found.items()}
+def is_scout(image_type: Any) -> bool:
+    """Tell by the values of ImageType (or FrameType) whether a picture is a scout."""
+    words = [image_type] if isinstance(image_type, str) else list(image_type or ())
+    return any(str(word).strip().upper() in SCOUT_TYPES for word in words)
 
 
-def choose_series(folder: Path, series: str | None) -> SeriesInfo:
-    """Return the one series of a folder, or the one asked for.
+def has_frames(header: pydicom.Dataset) -> bool:
+    """Tell whether a file says frame by frame where its slices stand, or holds several frames."""
+    if header.get("SOPClassUID") in ENHANCED:
+        return True
+    return int(header.get("NumberOfFrames") or 1) > 1
 
-    Raises
-    ------
-    FormatError
-        If there is none, no such one, or several and ``series`` is ``None``.
-    """
-    found = list_series(folder)
-    if not found:
+
+def check_grey(header: pydicom.Dataset, path: Path) -> None:
+    """Refuse objects that are no image, and colour."""
+    if header.get("Modality") in NOT_IMAGES:
         raise FormatError(
-            f"{folder}: holds no DICOM image",
-            "name the folder that holds the slices themselves",
+            f"{path}: DICOM object of modality {header.Modality}, not a slice of an image",
+            "name the folder of the image's slices; SEG and RTSTRUCT can be a case's annotation",
         )
-    if series is not None:
-        if series not in found:
-            raise FormatError(f"{folder}: has no series {series}", nearest(series, found))
-        return found[series]
-    if len(found) > 1:
-        listing = "; ".join(
-            f"{s.uid} ({len(s.files)} files, {s.modality}, {s.description or 'no description'})"
-            for s in found.values()
-        )
-        raise FormatError(
-            f"{folder}: holds {len(found)} DICOM series: {listing}",
-            "name one of them as the image's 'series', or move them to folders of their own",
-        )
-    return next(iter(found.values()))
+    if int(header.get("SamplesPerPixel") or 1) != 1:
+        raise FormatError(f"{path}: colour DICOM", "export the grey-scale series instead")
 
 
 def read_slice_header(path: Path) -> SliceHeader:
@@ -177,70 +157,94 @@ def read_slice_header(path: Path) -> SliceHeader:
     FormatError
         If the file is no single grey slice, or does not say where it stands.
     """
-    header = _read_dataset(path)
-    if header.get("Modality") in NOT_IMAGES:
+    return slice_header(path, read_header(path))
+
+
+def slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
+    """Take from a header what places one slice in the world; see `read_slice_header`."""
+    check_grey(header, path)
+    if has_frames(header):
         raise FormatError(
-            f"{path}: DICOM object of modality {header.Modality}, not a slice of an image",
-            "convert it to NIfTI or NRRD on the image's grid first",
+            f"{path}: multi-frame DICOM with {header.get('NumberOfFrames')} frames among single "
+            "slices",
+            "keep it in a folder of its own",
         )
-    if int(header.get("NumberOfFrames") or 1) > 1:
-        raise FormatError(
-            f"{path}: multi-frame DICOM with {header.NumberOfFrames} frames",
-            "convert it to NIfTI (dcm2niix) or to one file per slice first",
-        )
-    if int(header.get("SamplesPerPixel") or 1) != 1:
-        raise FormatError(f"{path}: colour DICOM", "export the grey-scale series instead")
-    orientation = _numbers(header, "ImageOrientationPatient", 6, path)
+    return placed(
+        path,
+        header,
+        orientation=numbers(header, "ImageOrientationPatient", 6, path),
+        spacing=numbers(header, "PixelSpacing", 2, path),
+        position=numbers(header, "ImagePositionPatient", 3, path),
+        thickness=header.get("SliceThickness"),
+    )
+
+
+def placed(
+    path: Path,
+    header: pydicom.Dataset,
+    *,
+    orientation: tuple[float, ...],
+    spacing: tuple[float, ...],
+    position: tuple[float, ...],
+    thickness: Any,
+) -> SliceHeader:
+    """Check the numbers that place a slice, and put them together with what the header says."""
     along_row, along_column = orientation[:3], orientation[3:]
     _check_directions(np.asarray(along_row), np.asarray(along_column), path)
-    thickness = header.get("SliceThickness")
     return SliceHeader(
         path=path,
         series=str(header.get("SeriesInstanceUID", "")),
         rows=int(header.Rows),
         columns=int(header.Columns),
-        pixel_spacing=_two(_positive(_numbers(header, "PixelSpacing", 2, path), path)),
-        position=_three(_numbers(header, "ImagePositionPatient", 3, path)),
+        pixel_spacing=_two(_positive(spacing, path)),
+        position=_three(position),
         along_row=_three(along_row),
         along_column=_three(along_column),
         thickness=None if thickness is None else float(thickness),
+        # blanked in some anonymised sets, left in the meta header
+        instance=str(
+            header.get("SOPInstanceUID") or header.file_meta.get("MediaStorageSOPInstanceUID") or ""
+        ),
+        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
+        patient=str(header.get("PatientID") or ""),
+        scout=is_scout(header.get("ImageType")),
     )
 
 
-def _read_dataset(path: Path) -> pydicom.Dataset:
-    """Read the header of one file."""
+def read_header(path: Path) -> pydicom.Dataset:
+    """Read what `TAGS` names of one file.
+
+    Raises
+    ------
+    FormatError
+        If the header cannot be read, or ends before it says what an image's header says.
+    """
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+        kind = header.file_meta.get("MediaStorageSOPClassUID", UID("")).name
+    except DAMAGE as error:
         raise FormatError(
             f"{path}: DICOM header cannot be read ({error})", "copy the file from its source again"
         ) from error
+    if kind.endswith("Image Storage") and "Rows" not in header:
+        raise FormatError(
+            f"{path}: the header of a {kind.removesuffix(' Storage')} ends before the size of the "
+            "picture; the file is cut short",
+            "copy the file from its source again",
+        )
+    return header
 
 
-def _describe(uid: str, members: list[tuple[Path, pydicom.Dataset]]) -> SeriesInfo:
-    """Summarise a series by its first file."""
-    first = members[0][1]
-    description = first.get("SeriesDescription") or first.get("StudyDescription") or ""
-    return SeriesInfo(
-        uid=uid,
-        files=tuple(path for path, _ in members),
-        modality=str(first.get("Modality") or "unknown"),
-        description=str(description),
-        patient=str(first.get("PatientID") or ""),
-        study=str(first.get("StudyInstanceUID") or ""),
-    )
-
-
-def _numbers(header: pydicom.Dataset, tag: str, count: int, path: Path) -> tuple[float, ...]:
+def numbers(header: pydicom.Dataset, tag: str, count: int, path: Path) -> tuple[float, ...]:
     """Return a header entry of several finite numbers."""
     value: Any = header.get(tag)
-    numbers = () if value is None else tuple(float(x) for x in value)
-    if len(numbers) != count or not np.isfinite(numbers).all():
+    found = () if value is None else tuple(float(x) for x in np.atleast_1d(value))
+    if len(found) != count or not np.isfinite(found).all():
         raise FormatError(
             f"{path}: {tag} is {value!r}, {count} numbers are needed to place the slice",
             "use a cross-sectional series (CT, MR, PET); export a radiograph as PNG",
         )
-    return numbers
+    return found
 
 
 def _positive(spacing: tuple[float, ...], path: Path) -> tuple[float, ...]:
@@ -261,11 +265,11 @@ def _check_directions(row: NDArray[np.float64], column: NDArray[np.float64], pat
         )
 
 
-def _two(numbers: tuple[float, ...]) -> tuple[float, float]:
+def _two(values: tuple[float, ...]) -> tuple[float, float]:
     """Tell mypy that there are two."""
-    return numbers[0], numbers[1]
+    return values[0], values[1]
 
 
-def _three(numbers: tuple[float, ...]) -> tuple[float, float, float]:
+def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
     """Tell mypy that there are three."""
-    return numbers[0], numbers[1], numbers[2]
+    return values[0], values[1], values[2]

@@ -22,7 +22,8 @@ from medseg.geometry.volume import Grid, Volume
 from medseg.io.classes import StoredValues, classes_of
 from medseg.io.contiguous import contiguous
 from medseg.io.decoders import decode
-from medseg.io.dicom import choose_series, read_series
+from medseg.io.dicom import DicomVolume, SeriesIdentity, choose_series, is_dicom, read_series
+from medseg.io.dicom_labels import label_objects, read_label_objects
 from medseg.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from medseg.io.picture import picture_files, read_mask, read_mask_stack
 from medseg.io.volumes import has_pictures_only, read_volume
@@ -44,6 +45,8 @@ class LoadedImage:
     """Axis codes of the stored image, such as ``LPS``; empty for photographs."""
     slice_of_file: tuple[int, ...] | None = None
     """For a DICOM series: stored slice index of each file, files in natural name order."""
+    series: SeriesIdentity | None = None
+    """For a DICOM series: by what objects refer to it."""
 
 
 def load_image(case: Case) -> LoadedImage:
@@ -65,7 +68,7 @@ def load_image(case: Case) -> LoadedImage:
     """
     if not case.image:
         raise CaseError(case.id, "has no image file", "list one, or exclude the case")
-    stored, slice_of_file = _named(case, _read_image, case.image[0])
+    stored, dicom = _named(case, _read_image, case.image[0])
     channels = [stored.data]
     for extra in case.image[1:]:
         volume, _ = _named(case, _read_image, extra)
@@ -83,7 +86,8 @@ def load_image(case: Case) -> LoadedImage:
         volume=Volume(data=contiguous(volume.data), affine=volume.affine),
         stored=stored.grid,
         orientation=axis_codes(stored.affine) if stored.grid.ndim == 3 else "",
-        slice_of_file=slice_of_file,
+        slice_of_file=None if dicom is None else dicom.slice_of_file,
+        series=None if dicom is None else dicom.identity,
     )
 
 
@@ -114,6 +118,10 @@ def load_label(case: Case, scheme: LabelScheme, image: LoadedImage) -> NDArray[n
         raise CaseError(case.id, "has no annotation", "list a label file, or exclude the case")
     label: NDArray[np.int16] = np.zeros(image.volume.grid.shape, dtype=np.int16)
     for part in case.label:
+        if part.decoder is None and _named(case, label_objects, part.path):
+            painted = _named(case, _read_objects, part, scheme, image)
+            np.copyto(label, painted, where=painted != 0)
+            continue
         if part.decoder is not None:
             values, names = _named(case, decode, part, image.stored)
         else:
@@ -124,12 +132,23 @@ def load_label(case: Case, scheme: LabelScheme, image: LoadedImage) -> NDArray[n
     return label
 
 
-def _read_image(file: ImageFile) -> tuple[Volume, tuple[int, ...] | None]:
-    """Read one image file; for a DICOM series also say which file holds which slice."""
+def _read_image(file: ImageFile) -> tuple[Volume, DicomVolume | None]:
+    """Read one image file; for a DICOM series also say what it is known by."""
     if file.path.is_dir() and not has_pictures_only(file.path):
         dicom = read_series(choose_series(file.path, file.series).files)
-        return dicom.volume, dicom.slice_of_file
-    return read_volume(file.path, file.series), None
+    elif file.path.is_file() and is_dicom(file.path):
+        dicom = read_series([file.path])
+    else:
+        return read_volume(file.path, file.series), None
+    return dicom.volume, dicom
+
+
+def _read_objects(part: LabelPart, scheme: LabelScheme, image: LoadedImage) -> NDArray[np.int16]:
+    """Read the segments of DICOM objects and turn them onto the image's canonical grid."""
+    stored = read_label_objects(part, scheme, image.stored, image.series)
+    volume = Volume(data=stored[np.newaxis], affine=image.stored.matrix)
+    turned: NDArray[np.int16] = contiguous(reorient_to(volume, image.volume.grid).data)[0]
+    return turned
 
 
 def _read_label(part: LabelPart, image: LoadedImage) -> NDArray[np.generic]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,36 @@ def write_image_png(path: Path, volume: Volume) -> Path:
         Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8))).save(path)
     else:
         Image.fromarray(np.ascontiguousarray(data[0].astype(np.uint16))).save(path)
+    return path
+
+
+def write_palette_png(
+    path: Path, values: NDArray[np.integer[Any]], colours: Mapping[int, str]
+) -> Path:
+    """Write class values as a palette PNG: programs show the colours, the indices are the values.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.png``.
+    values : integer ndarray of shape (rows, cols)
+        0 to 255.
+    colours : mapping of int to str
+        Value to ``#rrggbb``; other values are black.
+
+    Returns
+    -------
+    Path
+        ``path``.
+    """
+    if values.size and not 0 <= values.min() <= values.max() <= 255:
+        raise ValueError(f"{path}: values {values.min()} to {values.max()} are no palette indices")
+    palette = bytearray(3 * 256)
+    for value, colour in colours.items():
+        palette[3 * value : 3 * value + 3] = bytes.fromhex(colour.removeprefix("#"))
+    image = Image.fromarray(np.ascontiguousarray(values.astype(np.uint8)))
+    image.putpalette(palette)
+    image.save(path)
     return path
 
 

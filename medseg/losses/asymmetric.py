@@ -8,7 +8,8 @@ from typing import Unpack
 from torch import Tensor
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import Absent, Reduction, Shared
+from medseg.losses.overlap import Absent, Reduction
+from medseg.losses.region_loss import Shared
 from medseg.losses.tversky import TverskyLoss, tversky_loss
 
 

@@ -11,7 +11,8 @@ from medseg.losses.base import Activation
 from medseg.losses.compound import Term, WeightedSum
 from medseg.losses.dice import DiceLoss
 from medseg.losses.islands import TINY, label_islands, mean_per_channel, sum_per_island
-from medseg.losses.overlap import Reduction, RegionLoss, RegionSums, class_mean, counted
+from medseg.losses.overlap import Reduction, RegionSums, class_mean, counted
+from medseg.losses.region_loss import RegionLoss
 from medseg.losses.weighting import Weight
 
 

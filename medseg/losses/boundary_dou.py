@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Unpack
-
 import torch
 from torch import Tensor
 
-from medseg.losses.base import Activation
-from medseg.losses.overlap import (
-    Absent,
-    FunctionLoss,
-    Reduction,
-    Shared,
-    class_mean,
-    counted,
-    region_sums,
-    sum_voxels,
-)
+from medseg.losses.overlap import Absent, Reduction, class_mean, counted, region_sums, sum_voxels
+from medseg.losses.region_loss import SmoothLoss
 
 
 @torch.no_grad()
@@ -100,29 +88,11 @@ def boundary_dou_loss(
     return class_mean(losses, sums, absent=absent, class_weights=class_weights, reduction=reduction)
 
 
-class BoundaryDoULoss(FunctionLoss):
+class BoundaryDoULoss(SmoothLoss):
     """`boundary_dou_loss` of the softmax or sigmoid of the logits.
 
-    Parameters
-    ----------
-    activation, regions
-        See `Loss`.
-    smooth : float
-        See `boundary_dou_loss`.
-    **shared
-        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
-        `medseg.losses.overlap.RegionLoss`.
+    For its settings see `medseg.losses.region_loss.SmoothLoss`.
     """
 
     term = "boundary_dou"
     function = staticmethod(boundary_dou_loss)
-
-    def __init__(
-        self,
-        activation: Activation,
-        regions: Sequence[Sequence[int]] = (),
-        *,
-        smooth: float = 1e-5,
-        **shared: Unpack[Shared],
-    ) -> None:
-        super().__init__(activation, regions, own={"smooth": smooth}, **shared)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from medseg.losses.base import Activation
 from medseg.losses.islands import TINY, mean_per_channel, nearest_islands, sum_per_island
-from medseg.losses.overlap import Absent, Reduction, RegionLoss, RegionSums, class_mean, counted
+from medseg.losses.overlap import Absent, Reduction, RegionSums, class_mean, counted
+from medseg.losses.region_loss import RegionLoss
 
 
 def cc_dice_loss(

@@ -14,14 +14,8 @@ from medseg.errors import ConfigError
 from medseg.losses.base import Activation
 from medseg.losses.compound import Term, WeightedSum
 from medseg.losses.dice import DiceLoss
-from medseg.losses.overlap import (
-    Absent,
-    Reduction,
-    RegionLoss,
-    class_mean,
-    counted,
-    region_sums,
-)
+from medseg.losses.overlap import Absent, Reduction, class_mean, counted, region_sums
+from medseg.losses.region_loss import RegionLoss
 from medseg.losses.weighting import Weight
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import RegionLoss, class_mean, counted, region_sums
+from medseg.losses.overlap import class_mean, counted, region_sums
+from medseg.losses.region_loss import RegionLoss
 
 
 def log_odds(logits: Tensor, activation: Activation) -> tuple[Tensor, Tensor]:
@@ -103,7 +104,7 @@ class ComboLoss(RegionLoss):
     weight_ce, fn_weight, offset, smooth
         See `combo_loss`.
     batch, include_background
-        See `medseg.losses.overlap.RegionLoss`.
+        See `medseg.losses.region_loss.RegionLoss`.
     """
 
     term = "combo"

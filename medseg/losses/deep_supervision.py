@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medseg.losses.base import Loss
 from medseg.losses.edges import EDGE_WEIGHT, edge_loss
+from medseg.losses.matching import MASKS, matching_loss
 from medseg.losses.presence import PRESENCE_WEIGHT, presence_loss
 
 
@@ -103,6 +104,8 @@ def supervise(
     extras : mapping, optional
         Of a `Prediction`; ``presence`` adds `presence_loss` with its weight, and its term, so does
         ``edges`` with `edge_loss`. What begins with ``penalty_`` is a term by itself: its mean.
+        ``query_masks_...`` is trained by `matching_loss` in place of all others, whose terms are
+        then told for comparison alone.
 
     Returns
     -------
@@ -126,4 +129,6 @@ def supervise(
         if name.startswith("penalty_"):
             terms[name] = value.float().mean()
             total = total + terms[name]
+    if any(name.startswith(MASKS) for name in extras or {}):
+        total = terms["matching"] = matching_loss(loss, extras or {}, label, annotated=annotated)
     return total, {name: term.detach() for name, term in terms.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, Unpack, get_args
 
 from torch import Tensor
 
@@ -11,7 +11,6 @@ from medseg.losses.base import Activation
 from medseg.losses.overlap import (
     Absent,
     Reduction,
-    RegionLoss,
     RegionSums,
     class_mean,
     counted,
@@ -19,6 +18,7 @@ from medseg.losses.overlap import (
     safe_power,
     sum_voxels,
 )
+from medseg.losses.region_loss import FunctionLoss, Shared
 from medseg.registry import lookup
 
 Form = Literal["sum", "squared", "semimetric", "plusplus"]
@@ -137,7 +137,7 @@ def _never_zero(value: Tensor) -> Tensor:
     return value.masked_fill(value == 0, 1)
 
 
-class DiceLoss(RegionLoss):
+class DiceLoss(FunctionLoss):
     """`dice_loss` of the softmax or sigmoid of the logits.
 
     Parameters
@@ -146,11 +146,13 @@ class DiceLoss(RegionLoss):
         See `Loss`.
     form, log, gamma, smooth, smooth_nr, smooth_dr
         See `dice_loss`.
-    batch, include_background, absent, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+    **shared
+        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
+        `medseg.losses.region_loss.RegionLoss`.
     """
 
     term = "dice"
+    function = staticmethod(dice_loss)
 
     def __init__(
         self,
@@ -160,43 +162,17 @@ class DiceLoss(RegionLoss):
         form: Form = "sum",
         log: bool = False,
         gamma: float = 2.0,
-        batch: bool = False,
-        include_background: bool = False,
         smooth: float = 1e-5,
         smooth_nr: float | None = None,
         smooth_dr: float | None = None,
-        absent: Absent = "keep",
-        class_weights: Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            activation,
-            regions,
-            batch=batch,
-            include_background=include_background,
-            absent=absent,
-            class_weights=class_weights,
-        )
-        self.form: Form = form
-        self.log = log
-        self.gamma = gamma
-        self.smooth, self.smooth_nr, self.smooth_dr = smooth, smooth_nr, smooth_dr
-
-    def measure(
-        self, scores: Tensor, kept: slice, truth: Tensor, valid: Tensor, known: Tensor
-    ) -> Tensor:
-        """Return `dice_loss`."""
-        return dice_loss(
-            self.probs(scores, kept),
-            truth,
-            valid,
-            known,
-            form=self.form,
-            log=self.log,
-            gamma=self.gamma,
-            batch=self.batch,
-            smooth=self.smooth,
-            smooth_nr=self.smooth_nr,
-            smooth_dr=self.smooth_dr,
-            absent=self.absent,
-            class_weights=self.weights_of(kept),
-        )
+        own = {
+            "form": form,
+            "log": log,
+            "gamma": gamma,
+            "smooth": smooth,
+            "smooth_nr": smooth_nr,
+            "smooth_dr": smooth_dr,
+        }
+        super().__init__(activation, regions, own=own, **shared)

@@ -10,14 +10,8 @@ from torch.nn import functional
 
 from medseg.errors import ConfigError
 from medseg.losses.base import Activation
-from medseg.losses.overlap import (
-    Absent,
-    RegionLoss,
-    class_mean,
-    counted,
-    region_sums,
-    safe_power,
-)
+from medseg.losses.overlap import Absent, class_mean, counted, region_sums, safe_power
+from medseg.losses.region_loss import RegionLoss
 
 
 def frequency_weights(frequencies: Sequence[float]) -> list[float]:
@@ -104,7 +98,7 @@ class ExpLogLoss(RegionLoss):
     weight_dice, weight_ce, gamma, smooth
         See `exp_log_loss`.
     batch, include_background, absent
-        See `medseg.losses.overlap.RegionLoss`; for the Dice part.
+        See `medseg.losses.region_loss.RegionLoss`; for the Dice part.
     """
 
     term = "exp_log"

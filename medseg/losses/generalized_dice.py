@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import Reduction, RegionLoss, RegionSums, region_sums
+from medseg.losses.overlap import Reduction, RegionSums, region_sums
+from medseg.losses.region_loss import RegionLoss
 from medseg.registry import lookup
 
 Weighting = Literal["square", "simple", "uniform"]
@@ -132,7 +133,7 @@ class GeneralizedDiceLoss(RegionLoss):
     weighting, absent, penalty, smooth
         See `generalized_dice_loss`.
     batch, include_background
-        See `medseg.losses.overlap.RegionLoss`.
+        See `medseg.losses.region_loss.RegionLoss`.
     class_weights : sequence of float, optional
         One per channel of the network; factors of the classes' weights.
     """

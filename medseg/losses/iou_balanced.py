@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import RegionLoss, counted, region_sums
+from medseg.losses.overlap import counted, region_sums
+from medseg.losses.region_loss import RegionLoss
 from medseg.losses.target import one_hot
 
 IoU = Literal["soft", "hard"]

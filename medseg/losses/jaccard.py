@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Unpack
-
 from torch import Tensor
 
-from medseg.losses.base import Activation
-from medseg.losses.overlap import (
-    Absent,
-    FunctionLoss,
-    Reduction,
-    Shared,
-    class_mean,
-    region_sums,
-)
+from medseg.losses.overlap import Absent, Reduction, class_mean, region_sums
+from medseg.losses.region_loss import SmoothLoss
 
 
 def jaccard_loss(
@@ -70,29 +60,11 @@ def jaccard_loss(
     return class_mean(losses, sums, absent=absent, class_weights=class_weights, reduction=reduction)
 
 
-class JaccardLoss(FunctionLoss):
+class JaccardLoss(SmoothLoss):
     """`jaccard_loss` of the softmax or sigmoid of the logits.
 
-    Parameters
-    ----------
-    activation, regions
-        See `Loss`.
-    smooth : float
-        See `jaccard_loss`.
-    **shared
-        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
-        `medseg.losses.overlap.RegionLoss`.
+    For its settings see `medseg.losses.region_loss.SmoothLoss`.
     """
 
     term = "jaccard"
     function = staticmethod(jaccard_loss)
-
-    def __init__(
-        self,
-        activation: Activation,
-        regions: Sequence[Sequence[int]] = (),
-        *,
-        smooth: float = 1e-5,
-        **shared: Unpack[Shared],
-    ) -> None:
-        super().__init__(activation, regions, own={"smooth": smooth}, **shared)

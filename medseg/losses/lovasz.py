@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import Reduction, RegionLoss, RegionSums, class_mean, counted
+from medseg.losses.overlap import Reduction, RegionSums, class_mean, counted
+from medseg.losses.region_loss import RegionLoss
 from medseg.registry import lookup
 
 Classes = Literal["present", "all"]
@@ -208,7 +209,7 @@ class LovaszLoss(RegionLoss):
     hinge : bool
         For ``sigmoid``: hinges of the logits; else errors of the probabilities.
     include_background, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+        See `medseg.losses.region_loss.RegionLoss`.
     """
 
     term = "lovasz"

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Unpack
-
 from torch import Tensor
 
-from medseg.losses.base import Activation
-from medseg.losses.overlap import (
-    Absent,
-    FunctionLoss,
-    Reduction,
-    RegionSums,
-    Shared,
-    class_mean,
-    counted,
-    sum_voxels,
-)
+from medseg.losses.overlap import Absent, Reduction, RegionSums, class_mean, counted, sum_voxels
+from medseg.losses.region_loss import SmoothLoss
 
 TINY = 1e-12
 """The least a count may be below the line, in voxels."""
@@ -89,29 +77,11 @@ def _root(value: Tensor) -> Tensor:
     return value.clamp(min=TINY).sqrt()
 
 
-class MCCLoss(FunctionLoss):
+class MCCLoss(SmoothLoss):
     """`mcc_loss` of the softmax or sigmoid of the logits.
 
-    Parameters
-    ----------
-    activation, regions
-        See `Loss`.
-    smooth : float
-        See `mcc_loss`.
-    **shared
-        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
-        `medseg.losses.overlap.RegionLoss`.
+    For its settings see `medseg.losses.region_loss.SmoothLoss`.
     """
 
     term = "mcc"
     function = staticmethod(mcc_loss)
-
-    def __init__(
-        self,
-        activation: Activation,
-        regions: Sequence[Sequence[int]] = (),
-        *,
-        smooth: float = 1e-5,
-        **shared: Unpack[Shared],
-    ) -> None:
-        super().__init__(activation, regions, own={"smooth": smooth}, **shared)

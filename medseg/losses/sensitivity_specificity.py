@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Unpack
 
 from torch import Tensor
 
 from medseg.errors import ConfigError
 from medseg.losses.base import Activation
-from medseg.losses.overlap import (
-    Absent,
-    Reduction,
-    RegionLoss,
-    RegionSums,
-    class_mean,
-    counted,
-    sum_voxels,
-)
+from medseg.losses.overlap import Absent, Reduction, RegionSums, class_mean, counted, sum_voxels
+from medseg.losses.region_loss import FunctionLoss, Shared
 
 
 def sensitivity_specificity_loss(
@@ -82,20 +75,24 @@ def _share(error: Tensor, size: Tensor, smooth: float) -> Tensor:
     return error / below.masked_fill(below == 0, 1)
 
 
-class SensitivitySpecificityLoss(RegionLoss):
+class SensitivitySpecificityLoss(FunctionLoss):
     """`sensitivity_specificity_loss` of the softmax or sigmoid of the logits.
 
     Parameters
     ----------
-    activation, regions, batch, include_background, absent, class_weights
-        See `medseg.losses.overlap.RegionLoss`.
+    activation, regions
+        See `Loss`.
     sensitivity_weight : float
         Weight of the error on the object, in [0, 1].
     smooth : float
         See `sensitivity_specificity_loss`.
+    **shared
+        ``batch``, ``include_background``, ``absent``, ``class_weights``; see
+        `medseg.losses.region_loss.RegionLoss`.
     """
 
-    term: ClassVar[str] = "sensitivity_specificity"
+    term = "sensitivity_specificity"
+    function = staticmethod(sensitivity_specificity_loss)
 
     def __init__(
         self,
@@ -104,37 +101,11 @@ class SensitivitySpecificityLoss(RegionLoss):
         *,
         sensitivity_weight: float = 0.05,
         smooth: float = 1e-5,
-        batch: bool = False,
-        include_background: bool = False,
-        absent: Absent = "keep",
-        class_weights: Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            activation,
-            regions,
-            batch=batch,
-            include_background=include_background,
-            absent=absent,
-            class_weights=class_weights,
-        )
         if not 0 <= sensitivity_weight <= 1:
             raise ConfigError(f"'sensitivity_weight' is {sensitivity_weight}; it lies in [0, 1]")
         if smooth < 0:
             raise ConfigError(f"'smooth' is {smooth}; it is 0 or more")
-        self.sensitivity_weight, self.smooth = sensitivity_weight, smooth
-
-    def measure(
-        self, scores: Tensor, kept: slice, truth: Tensor, valid: Tensor, known: Tensor
-    ) -> Tensor:
-        """Return the loss; see `RegionLoss.measure`."""
-        return sensitivity_specificity_loss(
-            self.probs(scores, kept),
-            truth,
-            valid,
-            known,
-            sensitivity_weight=self.sensitivity_weight,
-            smooth=self.smooth,
-            batch=self.batch,
-            absent=self.absent,
-            class_weights=self.weights_of(kept),
-        )
+        own = {"sensitivity_weight": sensitivity_weight, "smooth": smooth}
+        super().__init__(activation, regions, own=own, **shared)

@@ -8,15 +8,8 @@ from typing import Unpack
 from torch import Tensor
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import (
-    Absent,
-    FunctionLoss,
-    Reduction,
-    Shared,
-    class_mean,
-    region_sums,
-    safe_power,
-)
+from medseg.losses.overlap import Absent, Reduction, class_mean, region_sums, safe_power
+from medseg.losses.region_loss import FunctionLoss, Shared
 
 
 def tversky_loss(
@@ -93,7 +86,7 @@ class TverskyLoss(FunctionLoss):
         See `tversky_loss`.
     **shared
         ``batch``, ``include_background``, ``absent``, ``class_weights``; see
-        `medseg.losses.overlap.RegionLoss`.
+        `medseg.losses.region_loss.RegionLoss`.
     """
 
     term = "tversky"

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg.losses.base import Activation
-from medseg.losses.overlap import RegionLoss, class_mean, counted, region_sums, safe_power
+from medseg.losses.overlap import class_mean, counted, region_sums, safe_power
+from medseg.losses.region_loss import RegionLoss
 
 
 def unified_focal_loss(
@@ -81,7 +82,7 @@ class UnifiedFocalLoss(RegionLoss):
     weight, delta, gamma, smooth
         See `unified_focal_loss`.
     batch : bool
-        See `medseg.losses.overlap.RegionLoss`.
+        See `medseg.losses.region_loss.RegionLoss`.
     """
 
     term = "unified_focal"

@@ -9,23 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.metrics.bootstrap import Method, bootstrap_interval, quantile
 from medseg.metrics.case import STATUSES, Status, StructureScore
 from medseg.metrics.overlap import BothEmpty
-from medseg.metrics.statistics import DRAWS, SEED, Method, bootstrap_interval, quantile
-
-__all__ = [
-    "DRAWS",
-    "SEED",
-    "ScoredCase",
-    "StructureSummary",
-    "Summary",
-    "aggregate",
-    "bootstrap_interval",
-    "mean_over_structures",
-    "pooled_dice",
-    "summarise",
-    "with_empty_rule",
-]
 
 SUMMARISED = (
     "dice",

@@ -22,6 +22,7 @@ from medseg.networks.dfanet import DFANet
 from medseg.networks.dmnet import DMNet
 from medseg.networks.duc import DUC
 from medseg.networks.encnet import EncNet
+from medseg.networks.encoder_unet import EncoderUNet
 from medseg.networks.enet import ENet
 from medseg.networks.fastfcn import fastfcn
 from medseg.networks.fc_densenet import fc_densenet56, fc_densenet67, fc_densenet103
@@ -30,6 +31,7 @@ from medseg.networks.fcn_skip import FCN8s, FCN16s, FCN32s
 from medseg.networks.gated_scnn import GatedSCNN
 from medseg.networks.gcn import GCN
 from medseg.networks.gruunet import GRUUNet
+from medseg.networks.hf import HF
 from medseg.networks.knet import KNet
 from medseg.networks.linknet import LinkNet
 from medseg.networks.maskformer import MaskFormer
@@ -48,7 +50,9 @@ from medseg.networks.segnext import SegNeXt
 from medseg.networks.semantic_fpn import SemanticFPN
 from medseg.networks.setr import SETRS
 from medseg.networks.slicewise import SliceWise
+from medseg.networks.smp import SMP
 from medseg.networks.transunet import TransUNet
+from medseg.networks.tv import TV
 from medseg.networks.unet import UNet
 from medseg.networks.unet_2015 import UNet2015
 from medseg.networks.unetpp import UNetPlusPlus
@@ -59,7 +63,7 @@ from medseg.networks.wraps import MONAI
 from medseg.networks.ynet import YNet
 from medseg.registry import lookup
 
-__all__ = ["NETWORKS", "Prediction", "SliceWise", "build_network"]
+__all__ = ["NETWORKS", "WRAPPED", "Prediction", "SliceWise", "build_network"]
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     **SEGFORMERS,
@@ -78,6 +82,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "dmnet": DMNet,
     "duc": DUC,
     "encnet": EncNet,
+    "encoder_unet": EncoderUNet,
     "enet": ENet,
     "fastfcn": fastfcn,
     "fc_densenet103": fc_densenet103,
@@ -113,6 +118,8 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "wnet": WNet,
     "ynet": YNet,
 }
+WRAPPED: Mapping[str, Callable[..., nn.Module]] = {**MONAI, **HF, **SMP, **TV}
+"""Networks of other libraries, which are imported when one is built."""
 
 
 def build_network(spec: NetworkSpec, slice_axis: int | None = None) -> nn.Module:
@@ -121,7 +128,7 @@ def build_network(spec: NetworkSpec, slice_axis: int | None = None) -> nn.Module
     Parameters
     ----------
     spec : NetworkSpec
-        Name (of `NETWORKS`, or ``monai:`` and a class of MONAI) and keyword arguments. For all
+        Name (of `NETWORKS` or `WRAPPED`) and keyword arguments. For all
         networks, ``checkpointing: true`` trades time for memory in training; see
         `medseg.networks.checkpointing`.
     slice_axis : int, optional
@@ -138,9 +145,9 @@ def build_network(spec: NetworkSpec, slice_axis: int | None = None) -> nn.Module
     ConfigError
         If there is no such network, or it has no such argument.
     MissingExtraError
-        If it is a network of MONAI, which is not installed.
+        If it is a network of a library that is not installed.
     """
-    build = lookup({**NETWORKS, **MONAI}, spec.name, "network")
+    build = lookup({**NETWORKS, **WRAPPED}, spec.name, "network")
     arguments = dict(spec.arguments)
     checkpointing = arguments.pop("checkpointing", False)
     try:

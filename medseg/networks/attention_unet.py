@@ -8,17 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import (
-    CONV,
-    check_geometry,
-    crop_to,
-    divisor_of,
-    init_weights,
-    level_axes,
-    make_norm,
-    pad_to_divisor,
-    per_level,
-)
+from medseg.networks.arguments import divisor_of, level_geometry, per_level
+from medseg.networks.blocks import CONV, crop_to, init_weights, make_norm, pad_to_divisor
 from medseg.networks.layers import MAX_POOL
 from medseg.networks.output import Prediction
 from medseg.networks.unet_parts import Enlarge, relu_convs
@@ -151,9 +142,7 @@ class AttentionUNet(nn.Module):
         self.ndim = ndim
         self.gating = gating
         levels = len(widths)
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (3,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
         up = per_level(decoder_convs, levels - 1, "network.decoder_convs")
         before = (in_channels, *widths)

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from medseg.networks.arguments import level_axes, odd_kernel
 from medseg.networks.base import EncoderNetwork
-from medseg.networks.blocks import AVERAGE_POOL, init_weights, level_axes
+from medseg.networks.blocks import AVERAGE_POOL, init_weights
 from medseg.networks.encoders.base import Axes, Encoder, running_product
 from medseg.networks.heads import FCNHead
 from medseg.networks.layers import (
@@ -21,7 +22,6 @@ from medseg.networks.layers import (
     resize,
     scaled,
 )
-from medseg.networks.unpooling import odd_kernel
 
 ZERO_PAD: dict[int, Callable[..., nn.Module]] = {2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -37,60 +36,6 @@ AVERAGE_POOL: dict[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {
     2: nn.AvgPool2d,
     3: nn.AvgPool3d,
 }
-
-
-def per_axis(value: int | Sequence[int], ndim: int, key: str) -> tuple[int, ...]:
-    """Return one positive integer per spatial axis.
-
-    Raises
-    ------
-    ConfigError
-        If ``value`` has another number of axes, or an entry below 1.
-    """
-    axes = (value,) * ndim if isinstance(value, int) else tuple(int(v) for v in value)
-    if len(axes) != ndim or min(axes) < 1:
-        raise ConfigError(f"{key}: {value!r} must be a positive integer, or one per axis ({ndim})")
-    return axes
-
-
-def per_level(value: int | Sequence[int], levels: int, key: str) -> tuple[int, ...]:
-    """Return one positive integer per level; see `per_axis`."""
-    values = (value,) * levels if isinstance(value, int) else tuple(int(v) for v in value)
-    if len(values) != levels or (values and min(values) < 1):
-        raise ConfigError(
-            f"{key}: {value!r} must be a positive integer, or one per level ({levels})"
-        )
-    return values
-
-
-def level_axes(
-    value: Sequence[int | Sequence[int]] | None,
-    default: Sequence[int],
-    ndim: int,
-    levels: int,
-    key: str,
-) -> tuple[tuple[int, ...], ...]:
-    """Bring a per-level argument to one tuple of an integer per axis for each level."""
-    entries = default if value is None else value
-    if len(entries) != levels:
-        raise ConfigError(
-            f"network.{key} has {len(entries)} entries for {levels} levels; give one each"
-        )
-    return tuple(per_axis(v, ndim, f"network.{key}") for v in entries)
-
-
-def check_geometry(steps: Sequence[tuple[int, ...]], kernels: Sequence[tuple[int, ...]]) -> None:
-    """Refuse a strided first level and even kernels, which would shift the output."""
-    if max(steps[0]) != 1:
-        raise ConfigError(f"network.strides starts with {steps[0]}; the first level's stride is 1")
-    even = [k for k in kernels if any(n % 2 == 0 for n in k)]
-    if even:
-        raise ConfigError(f"network.kernel_sizes holds {even[0]}; kernels must be odd")
-
-
-def divisor_of(steps: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Multiply the strides of all levels, axis by axis."""
-    return tuple(math.prod(along) for along in zip(*steps, strict=True))
 
 
 def make_norm(norm: str, ndim: int, channels: int) -> nn.Module:

@@ -7,22 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medseg.networks.blocks import (
-    CONV,
-    TRANSPOSED,
-    crop_to,
-    divisor_of,
-    init_weights,
-    make_norm,
-    pad_to_divisor,
-    per_axis,
-    per_level,
-)
-from medseg.networks.segnet import check_levels, conv_row
-from medseg.networks.unpooling import max_pool, odd_kernel, unpool, window_steps
+from medseg.networks.arguments import odd_kernel, per_axis
+from medseg.networks.blocks import CONV, TRANSPOSED, init_weights, make_norm
+from medseg.networks.mirror import MirrorNetwork, conv_row, vgg_counts
 
 
-class DeconvNet(nn.Module):
+class DeconvNet(MirrorNetwork):
     """DeconvNet [1]_: VGG16 with its two dense layers as convolutions, then all of it mirrored.
 
     The deconvolutions of the paper have step 1, that is, they are convolutions; the one that leads
@@ -90,18 +80,10 @@ class DeconvNet(nn.Module):
         kernel_size: int | Sequence[int] = 3,
         norm: str = "batch",
     ) -> None:
-        super().__init__()
-        self.ndim = ndim
-        levels = check_levels(widths)
-        counts = per_level(
-            (2, 2, *(3,) * levels)[:levels] if convs is None else convs, levels, "network.convs"
-        )
-        kernel = odd_kernel(kernel_size, ndim)
+        super().__init__(ndim, widths, strides)
+        counts, kernel = vgg_counts(convs, len(widths)), odd_kernel(kernel_size, ndim)
         window = per_axis(dense_kernel, ndim, "network.dense_kernel")
-        self.strides = window_steps(strides, levels, ndim)
-        self.divisor = divisor_of(self.strides)
         self.smallest = tuple(d * w for d, w in zip(self.divisor, window, strict=True))
-        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()  # both finest first
         for level, (width, count) in enumerate(zip(widths, counts, strict=True)):
             above = in_channels if level == 0 else widths[level - 1]
             back = width if level == 0 else above
@@ -117,21 +99,14 @@ class DeconvNet(nn.Module):
         self.head = CONV[ndim](widths[0], num_classes, 1)
         self.apply(init_weights)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map an image (B, in_channels, *spatial) to logits (B, num_classes, *spatial)."""
-        x = self._pad(image)
-        places = []
-        for stage, step in zip(self.encoder, self.strides, strict=True):
-            x, where = max_pool(stage(x), step)
-            places.append(where)
-        x = self.dense(x)
-        for level in reversed(range(len(places))):
-            x = self.decoder[level](unpool(x, places[level], self.strides[level]))
-        return crop_to(self.head(x), image.shape[2:])
+    def between(self, x: Tensor) -> Tensor:
+        """Map the coarsest map (B, widths[-1], *spatial) through the dense layers and back."""
+        out: Tensor = self.dense(x)
+        return out
 
-    def _pad(self, image: Tensor) -> Tensor:
+    def pad(self, image: Tensor) -> Tensor:
         """Pad to the divisor, to the smallest size, and to two voxels behind the dense layers."""
-        x = pad_to_divisor(image, self.divisor)
+        x = super().pad(image)
         target = [max(n, least) for n, least in zip(x.shape[2:], self.smallest, strict=True)]
         if target == list(self.smallest):
             target[-1] += self.divisor[-1]

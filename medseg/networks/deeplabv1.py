@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from torch import nn
 
-from medseg.networks.base import EncoderNetwork
-from medseg.networks.encoders import VGG
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import HeadedNetwork
 from medseg.networks.heads import ContextHead, classifier
-from medseg.networks.layers import DROPOUT, ConvNormAct, scaled
+from medseg.networks.layers import DROPOUT, ConvNormAct
 
 
-class DeepLabV1(EncoderNetwork):
+class DeepLabV1(HeadedNetwork):
     """VGG16 at an eighth of the resolution, its first dense layer a dilated 3x3 convolution [1]_.
 
     The form "LargeFOV": 20.50 M parameters with 21 classes in 2-D. The conditional random field
@@ -20,23 +21,10 @@ class DeepLabV1(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    width : float
-        Multiplies all channels but those of the logits.
-    channels : int
-        Of the two layers that were fully connected, before ``width``.
     rate : int
-        Dilation of the first of them.
-    output_stride : int or sequence of int, optional
-        Poolings beyond it keep the size, and what follows them is dilated.
-    strides, kernel_sizes : sequence of (int or tuple of int), optional
-        Of the five stages of VGG; see `medseg.networks.encoders.VGG`.
-    norm : {"instance", "batch", "group", "none"}
-        "none" in [1]_.
-    dropout : float
+        Dilation of the first of the two layers that were fully connected; they have ``channels``.
+    encoder, channels, norm, dropout, auxiliary, **arguments
+        Of `medseg.networks.headed.HeadedNetwork`, with the defaults of [1]_.
 
     References
     ----------
@@ -47,32 +35,40 @@ class DeepLabV1(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        width: float = 1.0,
-        channels: int = 1024,
         rate: int = 12,
-        output_stride: int | Sequence[int] | None = 8,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
+        encoder: str = "vgg16",
+        channels: int = 1024,
         norm: str = "none",
         dropout: float = 0.5,
+        auxiliary: bool = False,
+        **arguments: Any,
     ) -> None:
-        encoder = VGG(
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            strides=strides,
-            kernel_sizes=kernel_sizes,
-            output_stride=output_stride,
+        super().__init__(
+            partial(_head, rate=rate),
+            encoder=encoder,
+            channels=channels,
             norm=norm,
+            dropout=dropout,
+            auxiliary=auxiliary,
+            **arguments,
         )
-        wide, last = scaled(channels, width), encoder.channels[-1]
-        dense = nn.Sequential(
-            ConvNormAct(ndim, last, wide, kernel=encoder.kernel, dilation=rate, norm=norm),
-            DROPOUT[ndim](dropout),
-            ConvNormAct(ndim, wide, wide, kernel=(1,) * ndim, norm=norm),
-        )
-        super().__init__(encoder, ContextHead(dense, classifier(ndim, wide, num_classes, dropout)))
-        self.ndim = ndim
+
+
+def _head(
+    encoder: Encoder,
+    num_classes: int,
+    *,
+    rate: int,
+    ndim: int,
+    channels: int,
+    norm: str,
+    dropout: float,
+) -> ContextHead:
+    """Return the two layers that were fully connected, and the classifier behind them."""
+    last, one = encoder.channels[-1], (1,) * ndim
+    dense = nn.Sequential(
+        ConvNormAct(ndim, last, channels, kernel=encoder.kernel, dilation=rate, norm=norm),
+        DROPOUT[ndim](dropout),
+        ConvNormAct(ndim, channels, channels, kernel=one, norm=norm),
+    )
+    return ContextHead(dense, classifier(ndim, channels, num_classes, dropout))

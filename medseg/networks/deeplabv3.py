@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from medseg.networks.base import EncoderNetwork
-from medseg.networks.context.aspp import ASPP, default_rates
-from medseg.networks.encoders import build_encoder
-from medseg.networks.heads import ContextHead, auxiliary_head, classifier
-from medseg.networks.layers import scaled
+from medseg.networks.context.aspp import make_aspp
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import HeadedNetwork
+from medseg.networks.heads import ContextHead, classifier
 
 
-class DeepLabV3(EncoderNetwork):
+class DeepLabV3(HeadedNetwork):
     """Atrous spatial pyramid pooling with image pooling on a dilated ResNet [1]_.
 
     The default is the wide form in use today: 512 channels and a 3x3 fusion, 65.75 M parameters
@@ -21,28 +21,10 @@ class DeepLabV3(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`.
-    width : float
-        Multiplies the channels of encoder and heads; 0.5 is a fair start in 3-D.
-    output_stride : int or sequence of int, optional
-        Strides of the encoder beyond it turn into dilation.
-    channels : int
-        Of each branch and of the fusing convolution, before ``width``.
     rates : sequence of int, optional
         Of the dilated branches. Default: (12, 24, 36) at output stride 8, in proportion at others.
-    norm : {"instance", "batch", "group", "none"}
-        Of encoder and heads; the pooled branch has none.
-    dropout : float
-        Probability for a whole channel before the logits.
-    auxiliary : bool
-        In training, also return the logits of a head on the last map but one.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``multigrid``, ...
+    **arguments
+        Of `medseg.networks.headed.HeadedNetwork`; each branch has ``channels`` too.
 
     References
     ----------
@@ -50,43 +32,20 @@ class DeepLabV3(EncoderNetwork):
        arXiv 1706.05587.
     """
 
-    def __init__(
-        self,
-        *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        encoder: str = "resnet50_v1c",
-        width: float = 1.0,
-        output_stride: int | Sequence[int] | None = 8,
-        channels: int = 512,
-        rates: Sequence[int] | None = None,
-        norm: str = "batch",
-        dropout: float = 0.1,
-        auxiliary: bool = True,
-        **encoder_arguments: Any,
-    ) -> None:
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            output_stride=output_stride,
-            **encoder_arguments,
-        )
-        wide = scaled(channels, width)
-        context = ASPP(
-            ndim,
-            pyramid.channels[-1],
-            wide,
-            rates=default_rates(pyramid) if rates is None else rates,
-            kernel=pyramid.kernel,
-            norm=norm,
-        )
-        head = ContextHead(context, classifier(ndim, wide, num_classes, dropout))
-        aux = auxiliary_head(
-            pyramid, num_classes, ndim=ndim, width=width, norm=norm, dropout=dropout
-        )
-        super().__init__(pyramid, head, [aux] if auxiliary else [])
-        self.ndim = ndim
+    def __init__(self, *, rates: Sequence[int] | None = None, **arguments: Any) -> None:
+        super().__init__(partial(_head, rates=rates), **arguments)
+
+
+def _head(
+    encoder: Encoder,
+    num_classes: int,
+    *,
+    rates: Sequence[int] | None,
+    ndim: int,
+    channels: int,
+    norm: str,
+    dropout: float,
+) -> ContextHead:
+    """Return the dilated pyramid on the last map, and the classifier behind it."""
+    context = make_aspp(encoder, ndim, channels, rates=rates, norm=norm)
+    return ContextHead(context, classifier(ndim, channels, num_classes, dropout))

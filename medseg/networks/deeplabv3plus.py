@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks import init_weights
-from medseg.networks.context.aspp import ASPP, default_rates
-from medseg.networks.encoders import build_encoder
-from medseg.networks.heads import auxiliary_head, classifier
+from medseg.networks.context.aspp import make_aspp
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import HeadedNetwork
+from medseg.networks.heads import classifier
 from medseg.networks.layers import ConvNormAct, Separable, resize, scaled
 
 
-class DeepLabV3Plus(EncoderNetwork):
+class DeepLabV3Plus(HeadedNetwork):
     """DeepLab v3 with separable convolutions, refined by the first stage's map [1]_.
 
     The default is the wide form in use today: 512 channels, 41.23 M parameters with 19 classes in
@@ -24,30 +25,14 @@ class DeepLabV3Plus(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`.
     width : float
         Multiplies the channels of encoder and heads; 0.5 is a fair start in 3-D.
-    output_stride : int or sequence of int, optional
-        Strides of the encoder beyond it turn into dilation.
-    channels : int
-        Of each branch and of the fusing convolution, before ``width``.
     rates : sequence of int, optional
         Of the dilated branches. Default: (12, 24, 36) at output stride 8, in proportion at others.
     low_channels : int
         To which the first stage's map is reduced, before ``width``.
-    norm : {"instance", "batch", "group", "none"}
-        Of encoder and heads; the pooled branch has none.
-    dropout : float
-        Probability for a whole channel before the logits.
-    auxiliary : bool
-        In training, also return the logits of a head on the last map but one.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``multigrid``, ...
+    **arguments
+        Of `medseg.networks.headed.HeadedNetwork`; each branch has ``channels`` too.
 
     References
     ----------
@@ -58,59 +43,39 @@ class DeepLabV3Plus(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        encoder: str = "resnet50_v1c",
         width: float = 1.0,
-        output_stride: int | Sequence[int] | None = 8,
-        channels: int = 512,
         rates: Sequence[int] | None = None,
         low_channels: int = 48,
-        norm: str = "batch",
-        dropout: float = 0.1,
-        auxiliary: bool = True,
-        **encoder_arguments: Any,
+        **arguments: Any,
     ) -> None:
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            output_stride=output_stride,
-            **encoder_arguments,
-        )
-        wide, low, one = scaled(channels, width), scaled(low_channels, width), (1,) * ndim
-        context = ASPP(
-            ndim,
-            pyramid.channels[-1],
-            wide,
-            rates=default_rates(pyramid) if rates is None else rates,
-            kernel=pyramid.kernel,
-            norm=norm,
-            separable=True,
-        )
-        reduce = ConvNormAct(ndim, pyramid.channels[1], low, kernel=one, norm=norm)
-        refine = nn.Sequential(
-            Separable(ndim, wide + low, wide, kernel=pyramid.kernel, norm=norm),
-            Separable(ndim, wide, wide, kernel=pyramid.kernel, norm=norm),
-            classifier(ndim, wide, num_classes, dropout),
-        )
-        head = _Head(context, reduce, refine)
-        aux = auxiliary_head(
-            pyramid, num_classes, ndim=ndim, width=width, norm=norm, dropout=dropout
-        )
-        super().__init__(pyramid, head, [aux] if auxiliary else [])
-        self.ndim = ndim
+        low = scaled(low_channels, width)
+        super().__init__(partial(_Head, rates=rates, low=low), width=width, **arguments)
 
 
 class _Head(nn.Module):
     """Context of the coarsest map beside the reduced map of the first stage, then logits."""
 
-    def __init__(self, context: nn.Module, reduce: nn.Module, refine: nn.Module) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        *,
+        rates: Sequence[int] | None,
+        low: int,
+        ndim: int,
+        channels: int,
+        norm: str,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.context, self.reduce, self.refine = context, reduce, refine
+        kernel, one = encoder.kernel, (1,) * ndim
+        self.context = make_aspp(encoder, ndim, channels, rates=rates, norm=norm, separable=True)
+        self.reduce = ConvNormAct(ndim, encoder.channels[1], low, kernel=one, norm=norm)
+        self.refine = nn.Sequential(
+            Separable(ndim, channels + low, channels, kernel=kernel, norm=norm),
+            Separable(ndim, channels, channels, kernel=kernel, norm=norm),
+            classifier(ndim, channels, num_classes, dropout),
+        )
         self.apply(init_weights)
 
     def forward(self, maps: list[Tensor]) -> Tensor:

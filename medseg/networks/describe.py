@@ -17,10 +17,18 @@ from typing import Any
 import torch
 
 from medseg.errors import ConfigError
-from medseg.networks import NETWORKS
+from medseg.networks import NETWORKS, hf, smp, tv
 from medseg.networks.monai_forms import FORMS
 
 BEGIN, END = "<!-- table of networks: begin -->", "<!-- table of networks: end -->"
+
+LIBRARIES = (
+    ("monai:", "MONAI", "zoo"),
+    ("hf:", "transformers", "hf"),
+    ("smp:", "segmentation_models.pytorch", "smp"),
+    ("tv:", "torchvision", "tv"),
+)
+"""Prefix of the names, the library, and what of medseg brings it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +69,17 @@ def describe_all() -> tuple[Description, ...]:
 
 
 def describe_wrapped() -> tuple[Description, ...]:
-    """Describe the networks of MONAI that ``network.name`` takes; MONAI is not imported."""
+    """Describe the networks of other libraries; none of these is imported."""
+    monai = {f"monai:{name}": form.paper for name, form in FORMS.items()}
+    flat = {
+        **{f"hf:{name}": form.paper for name, form in hf.FORMS.items()},
+        **{f"smp:{name}": paper for name, paper in smp.PAPERS.items()},
+        **{f"tv:{name}": paper for name, paper in tv.PAPERS.items()},
+    }
     return tuple(
-        Description(name=f"monai:{name}", dims=(2, 3), parameters=None, paper=form.paper)
-        for name, form in FORMS.items()
+        Description(name=name, dims=dims, parameters=None, paper=paper)
+        for dims, papers in (((2, 3), monai), ((2,), flat))
+        for name, paper in papers.items()
     )
 
 
@@ -92,8 +107,15 @@ def table() -> str:
         f"| `{row.name}` | {row.dims_text} | {row.size_text} | {row.paper} |"
         for row in describe_all()
     ]
-    lines += ["", "| of MONAI (`pip install 'medseg[zoo]'`) | dims | paper |", "|---|---|---|"]
-    lines += [f"| `{row.name}` | {row.dims_text} | {row.paper} |" for row in describe_wrapped()]
+    rows = describe_wrapped()
+    for prefix, library, extra in LIBRARIES:
+        lines += ["", f"| of {library} (`pip install 'medseg[{extra}]'`) | dims | paper |"]
+        lines += ["|---|---|---|"]
+        lines += [
+            f"| `{row.name}` | {row.dims_text} | {row.paper} |"
+            for row in rows
+            if row.name.startswith(prefix)
+        ]
     return "\n".join(lines)
 
 

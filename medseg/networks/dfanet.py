@@ -8,12 +8,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from medseg.networks.arguments import level_axes, odd_kernel
 from medseg.networks.base import EncoderNetwork
-from medseg.networks.blocks import CONV, init_weights, level_axes
+from medseg.networks.blocks import CONV, init_weights
 from medseg.networks.encoders.base import Axes, Encoder, running_product
 from medseg.networks.heads import classifier
 from medseg.networks.layers import Affine, ConvNormAct, Separable, resize, scaled
-from medseg.networks.unpooling import odd_kernel
 
 PASSES = 3
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks import init_weights
 from medseg.networks.context.encoding import ContextEncoding
-from medseg.networks.encoders import Encoder, build_encoder
-from medseg.networks.heads import auxiliary_head, classifier
-from medseg.networks.layers import ConvNormAct, scaled
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import HeadedNetwork
+from medseg.networks.heads import classifier
+from medseg.networks.layers import ConvNormAct
 from medseg.networks.output import Prediction
 
 
-class EncNet(EncoderNetwork):
+class EncNet(HeadedNetwork):
     """A dilated ResNet whose channels are gated by a learnt code of the whole image [1]_.
 
     In training it also returns ``extras["presence"]``: which classes occur, scored from the code;
@@ -25,68 +25,18 @@ class EncNet(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`.
-    width : float
-        Multiplies the channels of encoder and heads; 0.5 is a fair start in 3-D.
-    output_stride : int or sequence of int, optional
-        Strides of the encoder beyond it turn into dilation.
-    channels : int
-        Of the encoded map, before ``width``.
     codes : int
         Codewords.
-    norm : {"instance", "batch", "group", "none"}
-    dropout : float
-        Probability for a whole channel before the logits.
-    auxiliary : bool
-        In training, also return the logits of a head on the last map but one.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``multigrid``, ...
+    **arguments
+        Of `medseg.networks.headed.HeadedNetwork`.
 
     References
     ----------
     .. [1] Zhang et al., Context encoding for semantic segmentation, CVPR 2018.
     """
 
-    def __init__(
-        self,
-        *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        encoder: str = "resnet50_v1c",
-        width: float = 1.0,
-        output_stride: int | Sequence[int] | None = 8,
-        channels: int = 512,
-        codes: int = 32,
-        norm: str = "batch",
-        dropout: float = 0.1,
-        auxiliary: bool = True,
-        **encoder_arguments: Any,
-    ) -> None:
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            output_stride=output_stride,
-            **encoder_arguments,
-        )
-        wide = scaled(channels, width)
-        encode = ContextEncoding(ndim, wide, codes=codes, norm=norm)
-        head = _Head(
-            pyramid, num_classes, encode, ndim=ndim, channels=wide, dropout=dropout, norm=norm
-        )
-        aux = auxiliary_head(
-            pyramid, num_classes, ndim=ndim, width=width, norm=norm, dropout=dropout
-        )
-        super().__init__(pyramid, head, [aux] if auxiliary else [])
-        self.ndim = ndim
+    def __init__(self, *, codes: int = 32, **arguments: Any) -> None:
+        super().__init__(partial(_Head, codes=codes), **arguments)
 
 
 class _Head(nn.Module):
@@ -96,8 +46,8 @@ class _Head(nn.Module):
         self,
         encoder: Encoder,
         num_classes: int,
-        encode: ContextEncoding,
         *,
+        codes: int,
         ndim: int,
         channels: int,
         norm: str,
@@ -106,7 +56,7 @@ class _Head(nn.Module):
         super().__init__()
         given = encoder.channels[-1]
         self.reduce = ConvNormAct(ndim, given, channels, kernel=encoder.kernel, norm=norm)
-        self.encode = encode
+        self.encode = ContextEncoding(ndim, channels, codes=codes, norm=norm)
         self.classify = classifier(ndim, channels, num_classes, dropout)
         self.presence = nn.Linear(channels, num_classes)
         self.apply(init_weights)

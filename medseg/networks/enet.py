@@ -8,17 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import (
-    CONV,
-    crop_to,
-    divisor_of,
-    init_weights,
-    make_norm,
-    pad_to_divisor,
-    same_conv,
-)
+from medseg.networks.arguments import divisor_of, odd_kernel, window_steps
+from medseg.networks.blocks import CONV, crop_to, init_weights, make_norm, pad_to_divisor, same_conv
 from medseg.networks.layers import DROPOUT
-from medseg.networks.unpooling import make_upsampling, max_pool, odd_kernel, unpool, window_steps
+from medseg.networks.unpooling import make_upsampling, max_pool, unpool
 
 STRIPS = 0  # in place of a dilation: one kernel of 5 along each axis in turn
 

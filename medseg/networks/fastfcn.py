@@ -29,7 +29,11 @@ HEADS: Mapping[str, Callable[..., EncoderNetwork]] = {
 
 
 def fastfcn(
-    *, head: str = "pspnet", encoder: str = "resnet50_v1c", **arguments: Any
+    *,
+    head: str = "pspnet",
+    encoder: str = "resnet50_v1c",
+    width: float = 1.0,
+    **arguments: Any,
 ) -> EncoderNetwork:
     """Build a network whose encoder is not dilated but ends in joint pyramid upsampling [1]_.
 
@@ -41,6 +45,8 @@ def fastfcn(
         Network of which all but the encoder is taken: a key of `HEADS`.
     encoder : str
         An encoder of which there is one with ``_jpu`` at its end.
+    width : float
+        Multiplies the channels of encoder and heads; 0.5 is a fair start in 3-D.
     **arguments
         Of the network.
 
@@ -53,4 +59,4 @@ def fastfcn(
     .. [1] Wu et al., FastFCN: rethinking dilated convolution in the backbone for semantic
        segmentation, arXiv 1903.11816, 2019.
     """
-    return lookup(HEADS, head, "head")(encoder=f"{encoder}_jpu", **arguments)
+    return lookup(HEADS, head, "head")(encoder=f"{encoder}_jpu", width=width, **arguments)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from medseg.networks.base import EncoderNetwork
-from medseg.networks.encoders import build_encoder
-from medseg.networks.heads import FCNHead, auxiliary_head
-from medseg.networks.layers import scaled
+from medseg.networks.headed import HeadedNetwork
+from medseg.networks.heads import FCNHead
 
 
-class FCN(EncoderNetwork):
+class FCN(HeadedNetwork):
     """A dilated ResNet and two convolutions, concatenated with its last map.
 
     What is called "FCN" today: the idea of [1]_ on a dilated ResNet [2]_. For the network of the
@@ -20,28 +18,10 @@ class FCN(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`.
-    width : float
-        Multiplies the channels of encoder and heads; 0.5 is a fair start in 3-D.
-    output_stride : int or sequence of int, optional
-        Strides of the encoder beyond it turn into dilation.
-    channels : int
-        Of the head's convolutions, before ``width``.
     convs : int
         Before the fusing convolution.
-    norm : {"instance", "batch", "group", "none"}
-        Of encoder and heads.
-    dropout : float
-        Probability for a whole channel before the logits.
-    auxiliary : bool
-        In training, also return the logits of a head on the last map but one.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``multigrid``, ...
+    **arguments
+        Of `medseg.networks.headed.HeadedNetwork`.
 
     References
     ----------
@@ -50,44 +30,5 @@ class FCN(EncoderNetwork):
     .. [2] Yu, Koltun and Funkhouser, Dilated residual networks, CVPR 2017.
     """
 
-    def __init__(
-        self,
-        *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        encoder: str = "resnet50_v1c",
-        width: float = 1.0,
-        output_stride: int | Sequence[int] | None = 8,
-        channels: int = 512,
-        convs: int = 2,
-        norm: str = "batch",
-        dropout: float = 0.1,
-        auxiliary: bool = True,
-        **encoder_arguments: Any,
-    ) -> None:
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            output_stride=output_stride,
-            **encoder_arguments,
-        )
-        head = FCNHead(
-            pyramid,
-            num_classes,
-            ndim=ndim,
-            level=-1,
-            channels=scaled(channels, width),
-            convs=convs,
-            concat=True,
-            norm=norm,
-            dropout=dropout,
-        )
-        aux = auxiliary_head(
-            pyramid, num_classes, ndim=ndim, width=width, norm=norm, dropout=dropout
-        )
-        super().__init__(pyramid, head, [aux] if auxiliary else [])
-        self.ndim = ndim
+    def __init__(self, *, convs: int = 2, **arguments: Any) -> None:
+        super().__init__(partial(FCNHead, level=-1, convs=convs, concat=True), **arguments)

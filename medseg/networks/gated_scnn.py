@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.networks.blocks import CONV, crop_to, init_weights, make_norm, pad_to_divisor
-from medseg.networks.context.aspp import ASPP, default_rates
+from medseg.networks.context.aspp import make_aspp
 from medseg.networks.encoders import Encoder, build_encoder
 from medseg.networks.heads import classifier
 from medseg.networks.layers import ConvNormAct, resize, scaled
@@ -87,14 +87,7 @@ class GatedSCNN(nn.Module):
         given, kernel, one = self.encoder.channels, self.encoder.kernel, (1,) * ndim
         wide, low = scaled(channels, width), scaled(low_channels, width)
         self.shape = _ShapeStream(ndim, self.encoder, shape_channels, norm)
-        self.context = ASPP(
-            ndim,
-            given[-1],
-            wide,
-            rates=default_rates(self.encoder) if rates is None else rates,
-            kernel=kernel,
-            norm=norm,
-        )
+        self.context = make_aspp(self.encoder, ndim, wide, rates=rates, norm=norm)
         self.edge = ConvNormAct(ndim, 1, wide, kernel=one, norm=norm)
         self.join = ConvNormAct(ndim, 2 * wide, wide, kernel=one, norm=norm)
         self.low = ConvNormAct(ndim, given[1], low, kernel=one, norm=norm)

@@ -7,16 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.blocks import (
-    AVERAGE_POOL,
-    CONV,
-    check_geometry,
-    crop_to,
-    divisor_of,
-    init_weights,
-    level_axes,
-    pad_to_divisor,
-)
+from medseg.networks.arguments import divisor_of, level_geometry
+from medseg.networks.blocks import AVERAGE_POOL, CONV, crop_to, init_weights, pad_to_divisor
 from medseg.networks.encoders.base import Axes, running_product
 from medseg.networks.layers import ConvNormAct, resize
 
@@ -70,9 +62,7 @@ class GRUUNet(nn.Module):
         super().__init__()
         self.ndim = ndim
         levels = len(widths)
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (3,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
         totals = running_product(steps)
         self.first = nn.ModuleList(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks import CONV, init_weights
-from medseg.networks.context.aspp import ASPP, default_rates
+from medseg.networks.context.aspp import make_aspp
 from medseg.networks.encoders import build_encoder
 from medseg.networks.layers import scaled
 from medseg.networks.output import Prediction
@@ -80,14 +80,7 @@ class KNet(EncoderNetwork):
             **encoder_arguments,
         )
         wide = scaled(channels, width)
-        context = ASPP(
-            ndim,
-            pyramid.channels[-1],
-            wide,
-            rates=default_rates(pyramid) if rates is None else rates,
-            kernel=pyramid.kernel,
-            norm=norm,
-        )
+        context = make_aspp(pyramid, ndim, wide, rates=rates, norm=norm)
         updates = [KernelUpdate(ndim, wide, heads) for _ in range(rounds)]
         super().__init__(pyramid, _Head(context, CONV[ndim](wide, num_classes, 1), updates))
         self.ndim = ndim

@@ -6,18 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from medseg.networks.blocks import (
-    crop_to,
-    divisor_of,
-    init_weights,
-    make_norm,
-    pad_to_divisor,
-    per_level,
-    same_conv,
-)
+from medseg.networks.arguments import check_levels, divisor_of, odd_kernel, per_level, window_steps
+from medseg.networks.blocks import crop_to, init_weights, make_norm, pad_to_divisor, same_conv
 from medseg.networks.layers import MAX_POOL
-from medseg.networks.segnet import check_levels
-from medseg.networks.unpooling import make_upsampling, odd_kernel, window_steps
+from medseg.networks.unpooling import make_upsampling
 
 
 class LinkNet(nn.Module):

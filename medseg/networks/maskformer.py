@@ -25,8 +25,8 @@ class MaskFormer(EncoderNetwork):
 
     The logits are the logarithm of ``sum_q p_q(class) * mask_q(voxel)``, semantic inference as in
     [1]_, so that a softmax over them shares out these sums. It is trained through them too, with
-    the loss of the recipe, after each layer of the decoder: there is no matching of queries to
-    segments (Hungarian) and no loss of their own classes. Queries enter the decoder as
+    the loss of the recipe, after each layer of the decoder; ``matching`` trains it as published.
+    Queries enter the decoder as
     their embedding, not as zeros, which the first attention among them could not tell apart.
     41 M parameters on ResNet-50 in 2-D (from memory of the paper: unverified).
 
@@ -44,6 +44,10 @@ class MaskFormer(EncoderNetwork):
         Of the transformer: channels (also of the pyramid), attention heads, layers, and channels
         within each.
     queries : int
+    matching : bool
+        Match queries to the segments of the truth (Hungarian) and train their own classes and
+        masks by `medseg.losses.matching`, as published; the loss of the recipe is then told and
+        not trained. For labels (no regions) that every case is annotated for.
     head_norm, norm : {"instance", "batch", "group", "none"}
         Of the pyramid and of the encoder.
     **encoder_arguments
@@ -70,6 +74,7 @@ class MaskFormer(EncoderNetwork):
         layers: int = 6,
         hidden: int = 2048,
         queries: int = 100,
+        matching: bool = False,
         head_norm: str = "group",
         norm: str = "batch",
         **encoder_arguments: Any,
@@ -89,6 +94,7 @@ class MaskFormer(EncoderNetwork):
             queries,
             channels,
             num_classes,
+            matching=matching,
         )
         super().__init__(pyramid, head)
         self.ndim = ndim
@@ -149,8 +155,11 @@ class _Head(nn.Module):
         queries: int,
         width: int,
         num_classes: int,
+        *,
+        matching: bool,
     ) -> None:
         super().__init__()
+        self.matching = matching
         self.pixels, self.project, self.layers = pixels, project, nn.ModuleList(layers)
         self.query = nn.Parameter(torch.empty(1, queries, width))
         self.norm = nn.LayerNorm(width)
@@ -162,7 +171,10 @@ class _Head(nn.Module):
         nn.init.normal_(self.query)
 
     def forward(self, maps: list[Tensor]) -> Prediction:
-        """Return logits at the size of the first stage's map, and those of the earlier layers."""
+        """Return logits at the size of the first stage's map, and what trains the earlier layers.
+
+        These are their logits, or of each layer (the last included) classes and masks of queries.
+        """
         pixels, top = self.pixels(maps), self.project(maps[-1])
         places = to_tokens(sine_positions(top.shape[1], top.shape[2:], top.device)).to(top.dtype)
         seen, query = to_tokens(top), self.query.expand(len(top), -1, -1).to(top.dtype)
@@ -170,16 +182,26 @@ class _Head(nn.Module):
         for i, layer in enumerate(self.layers):
             x = layer(x, query, seen, places)
             if self.training or i == len(self.layers) - 1:
-                made.append(self._segment(self.norm(x), pixels))
-        return Prediction(made[-1], tuple(made[:-1]))
+                normed = self.norm(x)
+                masks = (self.embed(normed) @ pixels.flatten(2)).float()  # (B, Q, N)
+                made.append((self.classify(normed).float(), masks))
+        sizes = pixels.shape[2:]
+        if not (self.training and self.matching):
+            levels = [self._segment(*one, sizes).to(pixels.dtype) for one in made]
+            return Prediction(levels[-1], tuple(levels[:-1]))
+        extras = {}
+        for i, (classes, masks) in enumerate(made):
+            extras[f"query_classes_{i}"] = classes.flatten(1)[(..., *(None,) * len(sizes))]
+            extras[f"query_masks_{i}"] = masks.view(*masks.shape[:2], *sizes)
+        logits = self._segment(*made[-1], sizes).detach().to(pixels.dtype)
+        return Prediction(logits, (), extras)
 
-    def _segment(self, x: Tensor, pixels: Tensor) -> Tensor:
-        """Return the logits (B, num_classes, *spatial) of queries (B, Q, width)."""
-        classes = self.classify(x).float().softmax(-1)[..., :-1]
-        masks = (self.embed(x) @ pixels.flatten(2)).float().sigmoid()  # (B, Q, N)
-        total = (classes.transpose(1, 2) @ masks).float().clamp(min=SMALLEST)
-        logits: Tensor = total.log().to(pixels.dtype)
-        return logits.view(*logits.shape[:2], *pixels.shape[2:])
+    def _segment(self, classes: Tensor, masks: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Return the logits (B, num_classes, *sizes) of queries' classes and masks (B, Q, ...)."""
+        shares = classes.softmax(-1)[..., :-1]
+        total = (shares.transpose(1, 2) @ masks.sigmoid()).float().clamp(min=SMALLEST)
+        logits: Tensor = total.log()
+        return logits.view(*logits.shape[:2], *sizes)
 
 
 def sine_positions(channels: int, sizes: Sequence[int], device: torch.device) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import CONV, level_axes, per_level
+from medseg.networks.arguments import level_axes, per_level
+from medseg.networks.blocks import CONV
 
 
 class MiT(nn.Module):

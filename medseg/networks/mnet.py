@@ -8,16 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.blocks import (
-    AVERAGE_POOL,
-    CONV,
-    check_geometry,
-    crop_to,
-    divisor_of,
-    init_weights,
-    level_axes,
-    pad_to_divisor,
-)
+from medseg.networks.arguments import divisor_of, level_geometry
+from medseg.networks.blocks import AVERAGE_POOL, CONV, crop_to, init_weights, pad_to_divisor
 from medseg.networks.layers import MAX_POOL, resize
 from medseg.networks.output import Prediction
 from medseg.networks.unet_parts import make_up, relu_convs
@@ -82,9 +74,7 @@ class MNet(nn.Module):
         super().__init__()
         self.ndim = ndim
         levels = len(widths)
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (3,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
 
         def convs(given: int, level: int, count: int) -> nn.Sequential:

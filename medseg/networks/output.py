@@ -22,6 +22,8 @@ class Prediction(NamedTuple):
         (B, num_classes, *cells), whether each class occurs in each cell of a coarse grid.
         ``edges``: scores (B, 1, *spatial), whether a class borders on another there.
         ``penalty_...``: terms (B, 1, ...) that need no label; their mean adds to the loss.
+        ``query_classes_<i>``, ``query_masks_<i>``: of each layer of a decoder of queries; see
+        `medseg.losses.matching`.
     aux_weights : tuple of float, optional
         Weight of the loss of each of ``aux`` beside that of ``logits``, which has 1; None: halved
         from level to level, all summing to 1, as deep supervision has it.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,10 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
+from medseg.networks.pretrained_names import RULES, Rules, rename
 
 logger = logging.getLogger(__name__)
 
-Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
+PREFIXES = ("", "encoder.", "network.", "encoder.network.", "network.encoder.", "network.backbone.")
+"""Of names in a network: its encoder, a network of another library or the encoder of that, an
+encoder of timm."""
+HOLDERS = ("state_dict", "model", "network")
+"""Keys under which a checkpoint keeps its weights: Lightning's and timm's, torchvision's, ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,18 @@ class Report:
     untouched: tuple[str, ...]
     unused: tuple[str, ...]
     mismatched: tuple[str, ...]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return each name, of the network first, with what became of it."""
+        fates = dict.fromkeys(self.loaded, "loaded")
+        fates |= dict.fromkeys(self.inflated, "inflated to 3-D")
+        for name in self.averaged:
+            both = name in self.inflated
+            fates[name] = "inflated to 3-D, other channels" if both else "other channels"
+        rows = list(fates.items())
+        rows += [(name, "untrained: the file has another shape") for name in self.mismatched]
+        rows += [(name, "untrained: not in the file") for name in self.untouched]
+        return rows + [(name, "not used: no place in the network") for name in self.unused]
 
     def __str__(self) -> str:
         """Count each kind, and name what is not loaded."""
@@ -95,22 +110,44 @@ def load_pretrained(
     ----------
     .. [1] Carreira and Zisserman, Quo vadis, action recognition?, CVPR 2017, section 2.4.
     """
+    tensors, report = match_pretrained(network, path, rules=rules, inflate=inflate)
+    network.load_state_dict({**network.state_dict(), **tensors})
+    logger.info("%s: %s", path.name, report)
+    return report
+
+
+def match_pretrained(
+    network: nn.Module, path: Path, *, rules: Rules | None = None, inflate: bool = False
+) -> tuple[dict[str, Tensor], Report]:
+    """Find what `load_pretrained` would load, and change nothing; see there.
+
+    Parameters
+    ----------
+    network : nn.Module
+        It may be on torch's ``meta`` device: its names and shapes alone are looked at.
+    path, rules, inflate
+        As there.
+
+    Returns
+    -------
+    dict of str to Tensor, Report
+        Tensors that fit, by the network's names.
+    """
     given = read_tensors(path)
-    known = set(network.state_dict())
+    known = network.state_dict()
     candidates = [
-        {f"{prefix}{name}": value for name, value in rename(given, one).items()}
+        (prefix, {f"{prefix}{name}": value for name, value in rename(given, one).items()})
         for one in ([rules] if rules is not None else [(), *RULES.values()])
-        for prefix in ("", "encoder.")
+        for prefix in PREFIXES
     ]
-    best = max(candidates, key=lambda renamed: len(known.intersection(renamed)))
-    if not known.intersection(best):
+    prefix, best = max(candidates, key=lambda pair: len(known.keys() & pair[1]))
+    if not known.keys() & best:
         raise ConfigError(
             f"{path}: none of its {len(given)} tensors (such as '{next(iter(given), '')}') has a "
             "place in the network; take weights of the same architecture"
         )
-    report = _place(network, best, path, inflate=inflate)
-    logger.info("%s: %s", path.name, report)
-    return report
+    tensors, report = _fit(known, best, path, inflate=inflate)
+    return tensors, replace(report, unused=tuple(n.removeprefix(prefix) for n in report.unused))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -135,45 +172,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path}: these weights cannot be read ({error}); give a .safetensors file, or one of "
             "torch.save with tensors alone"
         ) from error
-    for key in ("state_dict", "model"):
+    for key in HOLDERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: holds a {type(content).__name__}, not tensors by name")
-    return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
-def rename(tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Give tensors the names that the rules make of theirs.
-
-    What ends with ``+0`` and ``+1`` is put one after the other; ``stages.0.last.`` is the member
-    after those of ``stages.0`` that have a number.
-    """
-    made: dict[str, Tensor] = {}
-    parts: dict[str, dict[int, Tensor]] = {}
-    for old, value in tensors.items():
-        name = old
-        for pattern, new in rules:
-            name = re.sub(pattern, new, name)
-        joined = re.fullmatch(r"(.*)\+(\d)", name)
-        if joined:
-            parts.setdefault(joined[1], {})[int(joined[2])] = value
-        else:
-            made[name] = value
-    for name, pieces in parts.items():
-        made[name] = torch.cat([pieces[i] for i in sorted(pieces)])
-    return {re.sub(r"^(.*)\.last\.", partial(_numbered, made), k): v for k, v in made.items()}
-
-
-def _numbered(names: Iterable[str], match: re.Match[str]) -> str:
-    """Return the name of the member after all others."""
-    found = (re.match(rf"{re.escape(match[1])}\.(\d+)\.", name) for name in names)
-    return f"{match[1]}.{1 + max((int(m[1]) for m in found if m), default=0)}."
-
-
-def _place(root: nn.Module, given: Mapping[str, Tensor], path: Path, *, inflate: bool) -> Report:
-    """Load what fits, fitted."""
-    known = root.state_dict()
+def _fit(
+    known: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path, *, inflate: bool
+) -> tuple[dict[str, Tensor], Report]:
+    """Bring each tensor to the shape of its place, where that is possible."""
     loaded: dict[str, Tensor] = {}
     inflated, averaged, mismatched = [], [], []
     for name, value in given.items():
@@ -183,7 +194,8 @@ def _place(root: nn.Module, given: Mapping[str, Tensor], path: Path, *, inflate:
         if fitted.ndim == 4 and target.ndim == 5:
             if not inflate:
                 raise ConfigError(
-                    f"{path}: '{name}' is a 2-D kernel and the network is 3-D; ask for inflation"
+                    f"{path}: '{name}' is a 2-D kernel and the network is 3-D; ask for inflation "
+                    "(network.inflate: true)"
                 )
             depth = target.shape[2]
             fitted = (fitted[:, :, None] / depth).expand(-1, -1, depth, -1, -1)
@@ -197,9 +209,8 @@ def _place(root: nn.Module, given: Mapping[str, Tensor], path: Path, *, inflate:
             loaded[name] = fitted
         else:
             mismatched.append(name)
-    root.load_state_dict({**known, **loaded})
     counters = {n for n in known if n.endswith("num_batches_tracked")}
-    return Report(
+    report = Report(
         loaded=tuple(loaded),
         inflated=tuple(n for n in inflated if n in loaded),
         averaged=tuple(n for n in averaged if n in loaded),
@@ -207,6 +218,7 @@ def _place(root: nn.Module, given: Mapping[str, Tensor], path: Path, *, inflate:
         unused=tuple(n for n in given if n not in known),
         mismatched=tuple(mismatched),
     )
+    return loaded, report
 
 
 def _other_channels(value: Tensor, target: Tensor) -> bool:
@@ -228,83 +240,3 @@ def to_channels(kernel: Tensor, channels: int) -> Tensor:
     """
     mean = kernel.mean(1, keepdim=True) * (kernel.shape[1] / channels)
     return mean.expand(-1, channels, *kernel.shape[2:])
-
-
-def _less_one(template: str) -> Callable[[re.Match[str]], str]:
-    """Return a replacement whose first group counts from 0, and in the file from 1."""
-    return lambda match: template.format(int(match[1]) - 1, *match.groups()[1:])
-
-
-RESNET: Rules = (
-    (r"^conv1\.", "stem.0.0."),
-    (r"^bn1\.", "stem.0.1."),
-    (r"^layer(\d)\.(\d+)\.", _less_one("stages.{}.{}.")),
-    (r"\.conv(\d)\.", _less_one(".layers.{}.0.")),
-    (r"\.bn(\d)\.", _less_one(".layers.{}.1.")),
-    (r"\.downsample\.", ".shortcut."),
-)
-DENSENET: Rules = (
-    (r"^features\.conv0\.", "stem.0."),
-    (r"^features\.norm0\.", "stem.1."),
-    (r"^features\.norm5\.", "norms.3.0."),
-    (r"^features\.transition(\d)\.norm\.", _less_one("norms.{}.0.")),
-    (r"^features\.transition(\d)\.conv\.", _less_one("transitions.{}.0.")),
-    (r"^features\.denseblock(\d)\.", _less_one("blocks.{}.")),
-    (r"\.denselayer(\d+)\.", _less_one(".{}.")),
-    (r"\.norm\.?1\.", ".0."),  # older files write norm.1
-    (r"\.conv\.?1\.", ".2."),
-    (r"\.norm\.?2\.", ".3."),
-    (r"\.conv\.?2\.", ".5."),
-)
-SEGFORMER: Rules = (
-    (r"^segformer\.(encoder\.)?", ""),
-    (r"^patch_embeddings\.(\d)\.", r"stages.\1.patch_embeddings."),
-    (r"^block\.(\d)\.", r"stages.\1.blocks."),
-    (r"^layer_norm\.(\d)\.", r"stages.\1.last."),
-    (r"^stages\.(\d)\.layer_norm\.", r"stages.\1.last."),
-    (r"^stages\.(\d)\.patch_embeddings\.proj\.", r"encoder.stages.\1.0.project."),
-    (r"^stages\.(\d)\.patch_embeddings\.layer_norm\.", r"encoder.stages.\1.0.norm."),
-    (r"^stages\.(\d)\.blocks\.(\d+)\.", lambda m: f"encoder.stages.{m[1]}.{1 + int(m[2])}."),
-    (r"^stages\.", "encoder.stages."),
-    (
-        r"\.(attention\.self\.sr|attention\.sequence_reduction\.sequence_reduction)\.",
-        ".attention.reduce.",
-    ),
-    (r"\.attention\.(self|sequence_reduction)\.layer_norm\.", ".attention.norm."),
-    (r"\.attention\.(self\.query|q_proj)\.", ".attention.query."),
-    (r"\.attention\.(self\.key|k_proj)\.(.*)", r".attention.key_value.\2+0"),
-    (r"\.attention\.(self\.value|v_proj)\.(.*)", r".attention.key_value.\2+1"),
-    (r"\.attention\.(output\.dense|o_proj)\.", ".attention.project."),
-    (r"\.(layer_norm_1|layernorm_before)\.", ".norm1."),
-    (r"\.(layer_norm_2|layernorm_after)\.", ".norm2."),
-    (r"\.mlp\.(dense1|fc1)\.", ".ffn.expand."),
-    (r"\.mlp\.dwconv\.dwconv\.", ".ffn.mix."),
-    (r"\.mlp\.(dense2|fc2)\.", ".ffn.project."),
-    (r"^decode_head\.(?:linear_c|linear_projections)\.(\d)\.proj\.", r"project.\1."),
-    (r"^decode_head\.linear_fuse\.", "fuse.0."),
-    (r"^decode_head\.batch_norm\.", "fuse.1."),
-    (r"^decode_head\.classifier\.", "head."),
-)
-
-
-def vgg_rules(*, norm: bool) -> Rules:
-    """Return the names of torchvision's VGG16, whose layers are counted through."""
-    rules: list[tuple[str, str]] = []
-    index = 0
-    for stage, count in enumerate((2, 2, 3, 3, 3)):
-        for unit in range(count):
-            rules.append((rf"^features\.{index}\.", f"stages.{stage}.{unit}.0."))
-            if norm:
-                rules.append((rf"^features\.{index + 1}\.", f"stages.{stage}.{unit}.1."))
-            index += 3 if norm else 2
-        index += 1  # the pooling
-    return tuple(rules)
-
-
-RULES: Mapping[str, Rules] = {
-    "resnet": RESNET,
-    "densenet": DENSENET,
-    "vgg16": vgg_rules(norm=False),
-    "vgg16_bn": vgg_rules(norm=True),
-    "segformer": SEGFORMER,
-}

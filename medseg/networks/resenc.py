@@ -7,18 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medseg.networks.arguments import divisor_of, level_geometry, per_level
 from medseg.networks.blocks import (
     CONV,
     TRANSPOSED,
     Block,
     ConvUnit,
-    check_geometry,
     crop_to,
-    divisor_of,
     init_weights,
-    level_axes,
     pad_to_divisor,
-    per_level,
 )
 from medseg.networks.output import Prediction
 
@@ -102,9 +99,7 @@ class ResEncUNet(nn.Module):
         if widths is None:
             widths = tuple(min(32 * 2**i, WIDEST[ndim]) for i in range(6))
         levels = len(widths)
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (3,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
         usual = (*BLOCKS, *(6 for _ in widths))[:levels]
         down = per_level(usual if blocks is None else blocks, levels, "network.blocks")

@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
-from medseg.errors import ConfigError
-from medseg.networks.blocks import (
-    crop_to,
-    divisor_of,
-    init_weights,
-    make_norm,
-    pad_to_divisor,
-    per_level,
-    same_conv,
-)
-from medseg.networks.unpooling import max_pool, odd_kernel, unpool, window_steps
+from medseg.networks.arguments import odd_kernel
+from medseg.networks.blocks import init_weights, make_norm, same_conv
+from medseg.networks.mirror import MirrorNetwork, conv_row, vgg_counts
 
 
-class _Mirror(nn.Module):
-    """Encoder stages with pooling; decoder stages that unpool to the places it left; a head."""
-
-    encoder: nn.ModuleList
-    decoder: nn.ModuleList
-    head: nn.Module
-    strides: tuple[tuple[int, ...], ...]
-    divisor: tuple[int, ...]
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Map an image (B, in_channels, *spatial) to logits (B, num_classes, *spatial)."""
-        x = pad_to_divisor(image, self.divisor)
-        places = []
-        for stage, step in zip(self.encoder, self.strides, strict=True):
-            x, where = max_pool(stage(x), step)
-            places.append(where)
-        for level in reversed(range(len(places))):
-            x = self.decoder[level](unpool(x, places[level], self.strides[level]))
-        return crop_to(self.head(x), image.shape[2:])
-
-
-class SegNet(_Mirror):
+class SegNet(MirrorNetwork):
     """SegNet [1]_: VGG16 with batch norm, mirrored; unpools to the places the pooling left.
 
     There are no skips: only the places cross over. The last convolution is the classifier. With
@@ -95,16 +65,8 @@ class SegNet(_Mirror):
         kernel_size: int | Sequence[int] = 3,
         norm: str = "batch",
     ) -> None:
-        super().__init__()
-        self.ndim = ndim
-        levels = check_levels(widths)
-        counts = per_level(
-            (2, 2, *(3,) * levels)[:levels] if convs is None else convs, levels, "network.convs"
-        )
-        kernel = odd_kernel(kernel_size, ndim)
-        self.strides = window_steps(strides, levels, ndim)
-        self.divisor = divisor_of(self.strides)
-        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()  # both finest first
+        super().__init__(ndim, widths, strides)
+        counts, kernel = vgg_counts(convs, len(widths)), odd_kernel(kernel_size, ndim)
         for level, (width, count) in enumerate(zip(widths, counts, strict=True)):
             row = (width,) * count
             above = in_channels if level == 0 else widths[level - 1]
@@ -115,7 +77,7 @@ class SegNet(_Mirror):
         self.apply(init_weights)
 
 
-class SegNetBasic(_Mirror):
+class SegNetBasic(MirrorNetwork):
     """SegNet-Basic [1]_: four levels of one 7^2 convolution, mirrored; no ReLU on the way up.
 
     Convolutions but the classifier have no bias. In 2-D it has 1.42 M parameters (1.4 M is quoted;
@@ -158,14 +120,8 @@ class SegNetBasic(_Mirror):
         kernel_size: int | Sequence[int] = 7,
         norm: str = "batch",
     ) -> None:
-        super().__init__()
-        self.ndim = ndim
-        levels = check_levels(widths)
-        kernel = odd_kernel(kernel_size, ndim)
-        one = (1,) * ndim
-        self.strides = window_steps(strides, levels, ndim)
-        self.divisor = divisor_of(self.strides)
-        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()  # both finest first
+        super().__init__(ndim, widths, strides)
+        kernel, one = odd_kernel(kernel_size, ndim), (1,) * ndim
         for level, width in enumerate(widths):
             above, back = (in_channels, width) if level == 0 else (widths[level - 1],) * 2
             down = same_conv(ndim, above, width, kernel, one, bias=False)
@@ -174,26 +130,3 @@ class SegNetBasic(_Mirror):
             self.decoder.append(nn.Sequential(up, make_norm(norm, ndim, back)))
         self.head = same_conv(ndim, widths[0], num_classes, one, one, bias=True)
         self.apply(init_weights)
-
-
-def check_levels(widths: Sequence[int]) -> int:
-    """Return how many levels there are.
-
-    Raises
-    ------
-    ConfigError
-        If there is none, or a width is not positive.
-    """
-    if not widths or min(widths) < 1:
-        raise ConfigError(f"network.widths: {widths!r} must be one positive integer or more")
-    return len(widths)
-
-
-def conv_row(ndim: int, widths: Sequence[int], kernel: tuple[int, ...], norm: str) -> nn.Sequential:
-    """Return convolutions with bias from each width to the next, with norm and ReLU."""
-    layers: list[nn.Module] = []
-    for channels, width in pairwise(widths):
-        layers.append(same_conv(ndim, channels, width, kernel, (1,) * ndim, bias=True))
-        layers.append(make_norm(norm, ndim, width))
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers)

@@ -11,15 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import (
-    CONV,
-    crop_to,
-    divisor_of,
-    init_weights,
-    level_axes,
-    pad_to_divisor,
-    per_axis,
-)
+from medseg.networks.arguments import divisor_of, level_axes, per_axis
+from medseg.networks.blocks import CONV, crop_to, init_weights, pad_to_divisor
 from medseg.networks.encoders.base import Axes
 from medseg.networks.encoders.vit import GRIDS
 from medseg.networks.layers import MAX_POOL, ConvNormAct, resize

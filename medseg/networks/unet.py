@@ -7,18 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medseg.networks.arguments import divisor_of, level_geometry, per_level
 from medseg.networks.blocks import (
     CONV,
     UP_CONV,
     Block,
     ConvUnit,
-    check_geometry,
     crop_to,
-    divisor_of,
     init_weights,
-    level_axes,
     pad_to_divisor,
-    per_level,
 )
 from medseg.networks.output import Prediction
 
@@ -96,9 +93,7 @@ class UNet(nn.Module):
         super().__init__()
         self.ndim = ndim
         levels = len(widths)
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (3,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
         self.encoder = nn.ModuleList()
         down = per_level(blocks, levels, "blocks")
@@ -150,7 +145,7 @@ class UNet(nn.Module):
         logits: list[Tensor] = []  # coarsest first
         x = skips.pop()
         for level in reversed(range(len(self.decoder))):
-            x = self.decoder[level](torch.cat((self.ups[level](x), skips[level]), dim=1))
+            x = self.decoder[level](torch.cat((self.ups[level](x), skips.pop()), dim=1))
             if level == 0 or (self.training and level < len(self.heads)):
                 logits.append(self.heads[level](x))
         if not self.decoder:

@@ -7,16 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.blocks import (
-    CONV,
-    TRANSPOSED,
-    check_geometry,
-    crop_to,
-    divisor_of,
-    init_weights,
-    level_axes,
-    pad_to_divisor,
-)
+from medseg.networks.arguments import divisor_of, level_geometry
+from medseg.networks.blocks import CONV, TRANSPOSED, crop_to, init_weights, pad_to_divisor
 from medseg.networks.layers import MAX_POOL
 from medseg.networks.unet_parts import relu_convs
 
@@ -80,9 +72,7 @@ class UNet2015(nn.Module):
         super().__init__()
         self.ndim = ndim
         levels = len(widths)
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (3,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
         before = (in_channels, *widths)
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()

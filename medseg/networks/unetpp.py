@@ -8,16 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import (
-    CONV,
-    ConvUnit,
-    check_geometry,
-    crop_to,
-    divisor_of,
-    init_weights,
-    level_axes,
-    pad_to_divisor,
-)
+from medseg.networks.arguments import divisor_of, level_geometry
+from medseg.networks.blocks import CONV, ConvUnit, crop_to, init_weights, pad_to_divisor
 from medseg.networks.layers import MAX_POOL
 from medseg.networks.output import Prediction
 from medseg.networks.unet_parts import make_up
@@ -99,9 +91,7 @@ class UNetPlusPlus(nn.Module):
                 f"take 1 to {self.depth}, with deep_supervision on"
             )
         self.prune = prune
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (3,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
         before = (in_channels, *widths)
         self.encoder, self.pools = nn.ModuleList(), nn.ModuleList()

@@ -13,43 +13,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import TRANSPOSED, per_axis, same_conv
+from medseg.networks.blocks import TRANSPOSED, same_conv
 from medseg.registry import nearest
 
 LINEAR = {2: "bilinear", 3: "trilinear"}
-
-
-def window_steps(
-    value: Sequence[int | Sequence[int]] | None, count: int, ndim: int
-) -> tuple[tuple[int, ...], ...]:
-    """Bring the argument ``strides``, one entry per halving, to one integer per axis each.
-
-    Raises
-    ------
-    ConfigError
-        If there are not ``count`` entries, or one is not positive.
-    """
-    entries = (2,) * count if value is None else tuple(value)
-    if len(entries) != count:
-        raise ConfigError(
-            f"network.strides has {len(entries)} entries; this network halves {count} times, "
-            "give one for each"
-        )
-    return tuple(per_axis(v, ndim, "network.strides") for v in entries)
-
-
-def odd_kernel(value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Bring the argument ``kernel_size`` to one odd integer per axis.
-
-    Raises
-    ------
-    ConfigError
-        If one is even, which would shift the output, or not positive.
-    """
-    kernel = per_axis(value, ndim, "network.kernel_size")
-    if any(n % 2 == 0 for n in kernel):
-        raise ConfigError(f"network.kernel_size holds {kernel}; kernels must be odd")
-    return kernel
 
 
 def max_pool(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks import init_weights
 from medseg.networks.context.ppm import PyramidPooling
-from medseg.networks.encoders import Encoder, build_encoder
-from medseg.networks.heads import auxiliary_head, classifier
-from medseg.networks.layers import ConvNormAct, resize, scaled
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import HeadedNetwork
+from medseg.networks.heads import classifier
+from medseg.networks.layers import ConvNormAct, resize
 
 
-class UPerNet(EncoderNetwork):
+class UPerNet(HeadedNetwork):
     """A feature pyramid with pyramid pooling on top, all its levels fused at the finest [1]_.
 
     64.05 M parameters with 19 classes in 2-D, without the auxiliary head. In 3-D take 256
@@ -24,26 +25,10 @@ class UPerNet(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`.
-    width : float
-        Multiplies the channels of encoder and heads; 0.5 is a fair start in 3-D.
-    channels : int
-        Of the pyramid, before ``width``.
     bins : sequence of int
         Regions per axis of each pooled branch.
-    norm : {"instance", "batch", "group", "none"}
-        Of encoder and heads; pooled branches have none.
-    dropout : float
-        Probability for a whole channel before the logits.
-    auxiliary : bool
-        In training, also return the logits of a head on the last map but one.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``multigrid``, ...
+    **arguments
+        Of `medseg.networks.headed.HeadedNetwork`, whose encoder keeps its strides here.
 
     References
     ----------
@@ -53,40 +38,11 @@ class UPerNet(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        encoder: str = "resnet50_v1c",
-        width: float = 1.0,
-        channels: int = 512,
         bins: Sequence[int] = (1, 2, 3, 6),
-        norm: str = "batch",
-        dropout: float = 0.1,
-        auxiliary: bool = True,
-        **encoder_arguments: Any,
+        output_stride: int | Sequence[int] | None = None,
+        **arguments: Any,
     ) -> None:
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            **encoder_arguments,
-        )
-        head = _Head(
-            pyramid,
-            num_classes,
-            ndim=ndim,
-            channels=scaled(channels, width),
-            bins=bins,
-            norm=norm,
-            dropout=dropout,
-        )
-        aux = auxiliary_head(
-            pyramid, num_classes, ndim=ndim, width=width, norm=norm, dropout=dropout
-        )
-        super().__init__(pyramid, head, [aux] if auxiliary else [])
-        self.ndim = ndim
+        super().__init__(partial(_Head, bins=bins), output_stride=output_stride, **arguments)
 
 
 class _Head(nn.Module):

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medseg.networks.arguments import divisor_of, level_geometry, per_level
 from medseg.networks.blocks import (
     CONV,
     TRANSPOSED,
-    check_geometry,
     crop_to,
-    divisor_of,
     init_weights,
-    level_axes,
     make_norm,
     pad_to_divisor,
-    per_level,
     same_conv,
 )
 
@@ -79,9 +76,7 @@ class VNet(nn.Module):
         super().__init__()
         self.ndim = ndim
         levels = len(widths)
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (5,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim, kernel=5)
         self.divisor = divisor_of(steps)
         paper = (1, 2, *(3,) * levels)
         down = per_level(paper[:levels] if convs is None else convs, levels, "network.convs")

@@ -8,15 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import (
-    CONV,
-    check_geometry,
-    crop_to,
-    divisor_of,
-    init_weights,
-    level_axes,
-    pad_to_divisor,
-)
+from medseg.networks.arguments import divisor_of, level_geometry
+from medseg.networks.blocks import CONV, crop_to, init_weights, pad_to_divisor
 from medseg.networks.encoders.base import Axes
 from medseg.networks.layers import MAX_POOL, ConvNormAct, Separable
 from medseg.networks.output import Prediction
@@ -86,10 +79,7 @@ class WNet(nn.Module):
         self.ndim = ndim
         self.radius = RADII[ndim] if radius is None else radius
         self.unsupervised = unsupervised
-        levels = len(widths)
-        steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
-        kernels = level_axes(kernel_sizes, (3,) * levels, ndim, levels, "kernel_sizes")
-        check_geometry(steps, kernels)
+        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
         self.encode = _UNet(ndim, in_channels, num_classes, widths, steps, kernels, norm, up)
         self.decode = _UNet(ndim, num_classes, in_channels, widths, steps, kernels, norm, up)

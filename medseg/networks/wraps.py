@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from medseg.errors import ConfigError, MissingExtraError
-from medseg.networks.blocks import crop_to, divisor_of, pad_to_divisor, per_axis
+from medseg.networks.arguments import divisor_of, per_axis
+from medseg.networks.blocks import crop_to, pad_to_divisor
 from medseg.networks.monai_forms import FORMS
 from medseg.networks.output import Prediction
+from medseg.networks.wrapped import LinspaceOnCpu, OwnsNetwork
 
 
-class MonaiNetwork(nn.Module):
+class MonaiNetwork(OwnsNetwork):
     """A network of MONAI that takes any input size and keeps its further outputs for training.
 
     Parameters
@@ -43,11 +43,8 @@ class MonaiNetwork(nn.Module):
         last: bool = False,
         fixed: bool = False,
     ) -> None:
-        super().__init__()
-        self.network, self.divisor, self.last, self.fixed = network, divisor, last, fixed
-        self.aliases = _aliases(self)
-        self.register_state_dict_post_hook(_leave_aliases_out)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_bring_aliases_back)  # type: ignore[no-untyped-call]
+        super().__init__(network)
+        self.divisor, self.last, self.fixed = divisor, last, fixed
 
     def forward(self, image: Tensor) -> Tensor | Prediction:
         """Map an image (B, in_channels, *spatial) to logits (B, num_classes, *spatial)."""
@@ -86,33 +83,6 @@ class MonaiNetwork(nn.Module):
         return y.permute(0, 1 + ndim, *back).reshape(batch, -1, *padded.shape[2:])
 
 
-def _aliases(module: nn.Module) -> dict[str, str]:
-    """Return the second names of weights that go by two (DynUNet), each with the first name."""
-    first: dict[int, str] = {}
-    second: dict[str, str] = {}
-    named = (
-        *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False),
-    )
-    for name, value in named:
-        if first.setdefault(id(value), name) != name:
-            second[name] = first[id(value)]
-    return second
-
-
-def _leave_aliases_out(module: MonaiNetwork, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Keep each weight once: safetensors refuses twins, a running average would count them."""
-    for alias in module.aliases:
-        state.pop(prefix + alias, None)
-
-
-def _bring_aliases_back(module: MonaiNetwork, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give a loaded weight its second name again."""
-    for alias, name in module.aliases.items():
-        if prefix + name in state:
-            state[prefix + alias] = state[prefix + name]
-
-
 def monai_network(
     name: str, *, ndim: int, in_channels: int, num_classes: int, **arguments: Any
 ) -> nn.Module:
@@ -139,7 +109,7 @@ def monai_network(
     needed = form.needed(arguments) if callable(form.needed) else form.needed
     given = {**needed, **arguments}
     try:
-        with _LinspaceOnCpu():
+        with LinspaceOnCpu():
             network = build(
                 spatial_dims=ndim, in_channels=in_channels, out_channels=num_classes, **given
             )
@@ -168,23 +138,6 @@ def _missing(name: str, module: str) -> MissingExtraError:
         f"network.name: 'monai:{name}' needs {module}, which is not installed; "
         "pip install 'medseg[zoo]'"
     )
-
-
-class _LinspaceOnCpu(TorchFunctionMode):
-    """Lets a constructor read values of ``linspace`` while networks are built on the meta device.
-
-    The transformers take their drop rates from it.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        extra = {"device": "cpu"} if func is torch.linspace else {}
-        return func(*args, **{**extra, **(kwargs or {})})
 
 
 MONAI: Mapping[str, Callable[..., nn.Module]] = {

@@ -9,17 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import (
-    CONV,
-    crop_to,
-    divisor_of,
-    init_weights,
-    make_norm,
-    pad_to_divisor,
-)
+from medseg.networks.arguments import divisor_of, odd_kernel, window_steps
+from medseg.networks.blocks import CONV, crop_to, init_weights, make_norm, pad_to_divisor
 from medseg.networks.layers import ConvNormAct, resize
 from medseg.networks.output import Prediction
-from medseg.networks.unpooling import odd_kernel, window_steps
 
 RATES = (1, 2, 4, 8)
 

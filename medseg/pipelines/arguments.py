@@ -60,6 +60,9 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         "--maps", nargs="+", default=(), metavar="MAP", choices=MAPS,
         help=f"also write {', '.join(MAPS)} into OUT/maps",
     )  # fmt: skip
+    parser.add_argument(
+        "--report", action="store_true", help="write a page for each case into OUT/report"
+    )
     parser.add_argument("--overwrite", action="store_true", help="predict what is there already")
     parser.add_argument(
         "--watch", action="store_true", help="keep predicting what arrives in the folder INPUT"

@@ -21,7 +21,7 @@ from medseg.pipelines.progress import Display
 from medseg.pipelines.store import put_folder, write_json
 
 if TYPE_CHECKING:
-    from medseg.metrics.statistics import PairedComparison
+    from medseg.metrics.paired import PairedComparison
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def compare(candidates: Sequence[Candidate]) -> Choice:
 
     Of equal ones the first is taken, so a single run rather than an ensemble.
     """
-    from medseg.metrics.statistics import compare_together
+    from medseg.metrics.paired import compare_together
 
     known = candidates[0].runs[0].ingested
     groups = {case: known[case].case.group or case for case in candidates[0].dice}

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.artefacts import Dataset, IngestedCase, PredictedCase, Predictions, RuleScores
+from medseg.artefacts import Dataset, IngestedCase, PredictedCase, Predictions
 from medseg.errors import CaseError, ConfigError, FormatError
+from medseg.finished import RuleScores
 from medseg.model_folder import ModelFolder, read_model_folder
 from medseg.pipelines.build import SCRATCH
 from medseg.pipelines.runfolder import RunFolder

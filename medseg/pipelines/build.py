@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from medseg.config import Document, check, field_names, read_document
 from medseg.errors import ConfigError, ManifestError, MedsegError
+from medseg.identifiers import Identifiers
 from medseg.manifest import Manifest
 from medseg.pipelines.sections import (
     General,
@@ -92,6 +93,8 @@ def load_experiment(
     if general is not None:
         problems += _check_general(general, document, table)
         manifest, trouble = _find_manifest(general, document, data_root, runs_dir)
+        if manifest is not None and "report" in table:
+            manifest = dataclasses.replace(manifest, identifiers=_identifiers(document))
     built = _build(table, document, _shared(general, manifest))
     problems += [line for _, lines in built.values() for line in lines]
     if problems or general is None:
@@ -198,6 +201,13 @@ def _find_manifest(
         else:
             return found, None
     return None, trouble
+
+
+def _identifiers(document: Document) -> Identifiers:
+    """Return ``report.identifiers``; the report's own check refuses other words."""
+    section = document.data.get("report")
+    asked = section.get("identifiers") if isinstance(section, Mapping) else None
+    return "keep" if asked == "keep" else "hash" if asked == "hash" else "drop"
 
 
 def _beside(name: str, document: Document) -> str | Path:

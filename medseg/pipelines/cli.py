@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medseg.errors import CaseError, ExportError, FormatError, MedsegError, StageError
+from medseg.identifiers import concealed
 from medseg.pipelines.arguments import add_arguments
 
 COMMANDS = {
@@ -60,7 +61,7 @@ def _fail(message: str, code: int, args: argparse.Namespace) -> int:
     """Write one message, and with ``--debug`` the traceback before it."""
     if args.debug:
         traceback.print_exc()
-    sys.stderr.write(f"medseg: {message}\n")
+    sys.stderr.write(f"medseg: {concealed(message)}\n")
     return code
 
 

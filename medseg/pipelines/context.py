@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from medseg.artefacts import SetAside, StageTime
 from medseg.errors import ConfigError, StageError
+from medseg.identifiers import concealed
 from medseg.pipelines.cases import RESULT, Outcome, read_case, result_kind, resume_case, run_case
 from medseg.pipelines.keys import case_key
 from medseg.pipelines.progress import Display
@@ -163,6 +164,7 @@ class RunContext:
 
     def set_aside(self, case: str, reason: str) -> None:
         """List a case that cannot be used; the run ends with exit code 3."""
+        reason = concealed(reason)
         logger.warning("%s: set aside: %s", self.stage, _named(case, reason))
         self.listed.append(SetAside(case=case, stage=self.stage, reason=reason))
 
@@ -201,12 +203,12 @@ class RunContext:
 
     def _failure(self, outcome: Outcome) -> SetAside:
         """Turn a failed case into an entry of the list; an unforeseen error keeps its traceback."""
-        reason = str(outcome.reason)
+        reason = concealed(str(outcome.reason))
         if outcome.trace is not None:
             folder = self.places.run / "stages" / self.stage / "errors"
             folder.mkdir(parents=True, exist_ok=True)
             safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in outcome.case)
-            (folder / f"{safe}.txt").write_text(outcome.trace, encoding="utf-8")
+            (folder / f"{safe}.txt").write_text(concealed(outcome.trace), encoding="utf-8")
             reason += f"; traceback in {folder / f'{safe}.txt'}"
         logger.warning("%s: set aside: %s", self.stage, _named(outcome.case, reason))
         return SetAside(case=outcome.case, stage=self.stage, reason=reason)

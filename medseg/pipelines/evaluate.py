@@ -7,15 +7,16 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.artefacts import DataInfo, ReportFiles, SetAside
+from medseg.artefacts import SetAside
 from medseg.errors import ConfigError
+from medseg.finished import ReportFiles
 from medseg.pipelines.context import RunContext
+from medseg.pipelines.evaluate_report import summary_lines, title_of, write_evaluation
 from medseg.pipelines.label_table import LabelTable, read_label_table, table_of_values
 from medseg.pipelines.logs import logging_to_stderr
 from medseg.pipelines.mask_pairs import STAGE, MaskPair, find_pairs
@@ -26,7 +27,6 @@ from medseg.tracking import NullTracker
 
 if TYPE_CHECKING:
     from medseg.metrics.aggregate import StructureSummary
-    from medseg.reporting.assess import AssessedCase
 
 logger = logging.getLogger(__name__)
 
@@ -147,13 +147,15 @@ def evaluate(
         context = _context(work, compute or Compute(), display or Display(quiet=True))
         if table is None:
             table, pairs = _find_table(context, pairs)
-        items = _items(pairs, scheme=table.scheme, select=dict(table.select))
+        items = _items(
+            pairs, scheme=table.scheme, select=dict(table.select), numbered=labels is None
+        )
         from medseg.reporting.mask_pair import assess_pair
 
         assessed = context.map_cases(assess_pair, items).done
         every = (*aside, *context.listed)
-        report, summaries = _write(
-            work / "report", assessed, every, table, _title(predictions, references)
+        report, summaries = write_evaluation(
+            work / "report", assessed, every, table, title_of(predictions, references)
         )
         put_folder(work / "report", out)
     finally:
@@ -167,30 +169,6 @@ def evaluate(
         headline=report.headline,
     )
     return Evaluated(report=moved, summaries=summaries, set_aside=every)
-
-
-def summary_lines(summaries: Sequence[StructureSummary]) -> list[str]:
-    """Return a table for the terminal: a line per structure."""
-    from medseg.reporting.words import number
-
-    rows = [("structure", "n", "dice", "nsd", "hd95", "ok/missed/invented/in neither")]
-    for one in summaries:
-        counts = (one.counts[s] for s in ("ok", "missed", "false_alarm", "both_empty"))
-        rows.append(
-            (
-                one.structure,
-                str(one.metrics["dice"].n),
-                number(one.metrics["dice"].mean, 4),
-                number(one.metrics["nsd"].mean, 4),
-                number(one.metrics["hd95_mm"].mean, 2),
-                "/".join(map(str, counts)),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def _context(work: Path, compute: Compute, display: Display) -> RunContext:
@@ -235,63 +213,6 @@ def _items(pairs: Iterable[MaskPair], **more: Any) -> dict[str, dict[str, Any]]:
         }
         for pair in pairs
     }
-
-
-def _write(
-    folder: Path,
-    assessed: Mapping[str, AssessedCase],
-    set_aside: Sequence[SetAside],
-    table: LabelTable,
-    title: str,
-) -> tuple[ReportFiles, tuple[StructureSummary, ...]]:
-    """Write tables and pages."""
-    import medseg
-    from medseg.reporting.case_report import load_report
-    from medseg.reporting.cohort_page import Cohort
-    from medseg.reporting.render import About, without_paths
-    from medseg.reporting.tables import summaries_by_role
-    from medseg.reporting.words import usual_components
-    from medseg.reporting.write import ReportInput, write_report
-
-    reports = tuple(load_report(one.report) for one in assessed.values())
-    summaries = summaries_by_role(reports)
-    cohort = Cohort(
-        reports=reports,
-        summaries=summaries,
-        usual=usual_components(reports),
-        set_aside=tuple(
-            SetAside(case=row.case, stage=row.stage, reason=without_paths(row.reason))
-            for row in set_aside
-        ),
-        decisions=(),
-        rules=(),
-        histories={},
-    )
-    info = DataInfo(
-        name=STAGE,
-        title=title,
-        modality="unknown",
-        channels=(),
-        origin="unknown",
-        licence="unknown",
-        citation="",
-        digest="",
-    )
-    about = About(model="", version=medseg.__version__, info=info, made=date.today().isoformat())
-    names = ("background", *(label.name for label in table.scheme.labels))
-    inputs = {
-        name: ReportInput(folder=one.folder, identifiers={}) for name, one in assessed.items()
-    }
-    written = write_report(folder, cohort, about, inputs, names)
-    return written, tuple(summaries.get("test", ()))
-
-
-def _title(predictions: Path, references: Path) -> str:
-    """Name what is compared, with the folders above where the names are equal."""
-    pred, label = predictions.resolve(), references.resolve()
-    if pred.name != label.name:
-        return f"{pred.name} against {label.name}"
-    return f"{pred.parent.name}/{pred.name} against {label.parent.name}/{label.name}"
 
 
 def _warn(aside: Sequence[SetAside]) -> None:

@@ -15,12 +15,11 @@ import yaml
 from medseg.errors import ConfigError
 from medseg.labels import Label
 from medseg.manifest import Channel, Manifest
+from medseg.pipelines.init_photographs import VOID, are_photographs, photograph_settings
 from medseg.readers.detect import detect
 from medseg.readers.layout import Layout
 from medseg.readers.survey import Survey, many_read, survey
 
-VOID = 255
-"""Value that marks pixels without a class in many sets of photographs."""
 FEW = 5
 """Annotated cases below which a person is warned."""
 RGB = ("red", "green", "blue")
@@ -33,10 +32,10 @@ CONFIG = """\
 # Time     train.budget below; longer is better.
 # Score    not known yet: see report/index.html of the run.
 experiment: {name}
-pipeline: volume
+pipeline: {pipeline}
 manifest: {manifest}
 seed: 0
-train: {{budget: 10min}}
+{settings}train: {{budget: 10min}}
 """
 
 MANIFEST_HEAD = """\
@@ -142,6 +141,8 @@ def init(
         "manifest": manifest.name,
         "config": config.name,
         "folder": _root(folder, out),
+        "pipeline": "natural_image" if are_photographs(found) else "volume",
+        "settings": photograph_settings(found),
     }
     out.mkdir(parents=True, exist_ok=True)
     manifest.write_text(MANIFEST_HEAD.format(**words) + _yaml(document), encoding="utf-8")
@@ -230,6 +231,11 @@ def _labels(layout: Layout, found: Survey) -> tuple[dict[str, int], int | None, 
         notes.append(f"value {VOID} is taken to mean 'no class' (ignore_value)")
     if len(values) == 1:
         return {"foreground": values[0]}, ignore, notes
+    if are_photographs(found):
+        notes.append(
+            "value 0 is taken to mean background; where it is a class as well (every pixel of a "
+            "street has one), name all values in 'label_map'"
+        )
     return {f"label_{value}": value for value in values}, ignore, notes
 
 

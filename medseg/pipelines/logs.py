@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from medseg.identifiers import concealed
 from medseg.pipelines.progress import Display
 
 
@@ -47,6 +48,7 @@ def logging_to_stderr(*, quiet: bool, debug: bool) -> Iterator[Display]:
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     log = logging.getLogger("medseg")
     level = log.level
+    handler.addFilter(_conceal)
     log.addHandler(handler)
     log.setLevel(logging.WARNING if quiet else logging.DEBUG if debug else logging.INFO)
     try:
@@ -54,3 +56,9 @@ def logging_to_stderr(*, quiet: bool, debug: bool) -> Iterator[Display]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+
+
+def _conceal(record: logging.LogRecord) -> bool:
+    """Take out of a line what names a patient; every line is shown."""
+    record.msg, record.args = concealed(record.getMessage()), None
+    return True

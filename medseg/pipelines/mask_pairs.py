@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.artefacts import SetAside
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, FormatError
 from medseg.pipelines.predict_inputs import stem
 
 STAGE = "evaluate"
@@ -54,9 +54,10 @@ Name = Callable[[_Mask], str | None]
 def find_pairs(predictions: Path, references: Path) -> tuple[list[MaskPair], list[SetAside]]:
     """Pair the masks of two folders, or two files.
 
-    Masks (NIfTI, NRRD, MHA, MHD; PNG, TIFF, BMP) are paired by their path below the folder without
-    suffix; then by file name alone, whatever sub-folder they lie in; then by the name of a
-    sub-folder that holds one mask (``case1/mask.nii.gz`` goes with ``case1.nii.gz``).
+    Masks (NIfTI, NRRD, MHA, MHD; DICOM SEG and RTSTRUCT; PNG, TIFF, BMP) are paired by their path
+    below the folder without suffix; then by file name alone, whatever sub-folder they lie in; then
+    by the name of a sub-folder that holds one mask (``case1/mask.nii.gz`` goes with
+    ``case1.nii.gz``).
 
     Parameters
     ----------
@@ -116,10 +117,12 @@ def _masks(root: Path) -> list[_Mask]:
         parts = path.relative_to(root).parts
         if any(part.startswith(".") for part in parts) or not path.is_file():
             continue
-        if is_volume_file(path) or _is_picture(path):
+        if is_volume_file(path) or _is_picture(path) or _is_object(path):
             found.append(path)
     if not found:
-        raise ConfigError(f"{root}: holds no mask (NIfTI, NRRD, MHA, PNG, TIFF or BMP)")
+        raise ConfigError(
+            f"{root}: holds no mask (NIfTI, NRRD, MHA, DICOM SEG or RTSTRUCT, PNG, TIFF or BMP)"
+        )
     folders = [path.parent for path in found]
     return [
         _Mask(
@@ -129,6 +132,18 @@ def _masks(root: Path) -> list[_Mask]:
         )
         for path in found
     ]
+
+
+def _is_object(path: Path) -> bool:
+    """Tell whether a file is a DICOM SEG or RTSTRUCT; a damaged one is set aside when read."""
+    from medseg.io.dicom_labels import label_objects
+
+    if path.suffix.lower() != ".dcm":
+        return False
+    try:
+        return bool(label_objects(path))
+    except FormatError:
+        return True
 
 
 def _without_twins(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,6 +16,7 @@ from medseg.pipelines.logs import logging_to_stderr
 from medseg.pipelines.predict_case import name_targets, predict_cases
 from medseg.pipelines.predict_dicom import check_series, is_done, wanted_objects
 from medseg.pipelines.predict_inputs import STAGE, find_cases
+from medseg.pipelines.predict_report import Pages, has_page, open_pages, write_index
 from medseg.pipelines.progress import Display
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def main(args: argparse.Namespace) -> int:
             folds=args.folds,
             dicom=wanted_objects(args),
             maps=args.maps,
+            report=args.report,
             display=display,
         )
         logger.info(
@@ -90,6 +92,7 @@ def predict(
     folds: Sequence[int] = (),
     dicom: Wanted | None = None,
     maps: Sequence[MapName] = (),
+    report: bool = False,
     display: Display | None = None,
 ) -> Predicted:
     """Segment files with a trained model, each on its own grid.
@@ -114,6 +117,9 @@ def predict(
         DICOM objects (SEG, SR, RTSTRUCT) to write beside each prediction of a DICOM series.
     maps : sequence of str
         ``foreground``, ``classes``, ``entropy``, ``disagreement``: written into ``OUT/maps``.
+    report : bool
+        Write a page for each case into ``OUT/report/cases`` and their list beside it; with DICOM
+        objects also as Encapsulated PDF, where PDF can be made.
     display : Display, optional
         Shows progress.
 
@@ -134,23 +140,45 @@ def predict(
     check_maps(maps, folder)
     if dicom:
         check_series(cases)
+    pages, dicom = wanted_pages(folder, dicom, report=report)
     targets = name_targets(cases, out, ndim)
-    skipped = [] if overwrite else [p for p in targets.values() if is_done(p, dicom)]
+    done = {c for c, p in targets.items() if is_done(p, dicom) and has_page(p, c, pages)}
+    skipped = [] if overwrite else [path for case, path in targets.items() if case in done]
     waiting = [case for case in cases if targets[case.id] not in skipped]
     if skipped:
         logger.info("%d of %d are there already and kept", len(skipped), len(cases))
     if not waiting:
+        if pages:
+            write_index(out, pages, aside)
         return Predicted(written=(), skipped=tuple(skipped), set_aside=aside)
     predictor = _load(folder, device)
     written, failed = [], []
     with (display or Display(quiet=True)).open("predict", len(waiting), "case") as bar:
-        for outcome in predict_cases(waiting, folder, predictor, targets, bar, dicom, maps):
+        for outcome in predict_cases(waiting, folder, predictor, targets, bar, dicom, maps, pages):
             if outcome.error is None:
                 written.append(targets[outcome.item.id])
             else:
                 reason = str(outcome.error)
                 failed.append(SetAside(case=outcome.item.id, stage=STAGE, reason=reason))
-    return Predicted(written=tuple(written), skipped=tuple(skipped), set_aside=(*aside, *failed))
+    aside = (*aside, *failed)
+    if pages:
+        write_index(out, pages, aside)
+    return Predicted(written=tuple(written), skipped=tuple(skipped), set_aside=aside)
+
+
+def wanted_pages(
+    folder: Model, dicom: Wanted | None, *, report: bool
+) -> tuple[Pages | None, Wanted | None]:
+    """Return what the pages need, if there are to be any, and the DICOM objects with the PDF.
+
+    A PDF object needs the page it is made of; a page joins the objects where it can be a PDF.
+    """
+    if not report and not (dicom and dicom.pdf):
+        return None, dicom
+    pages = open_pages(folder)
+    if dicom and pages.pdf:
+        dicom = replace(dicom, pdf=True)
+    return pages, dicom
 
 
 def check_maps(maps: Sequence[str], folder: Model) -> None:
@@ -190,6 +218,7 @@ def _watch(args: argparse.Namespace) -> NoReturn:
     dicom = wanted_objects(args)
     folder = _open_model(args.model, args.folds)
     check_maps(args.maps, folder)
+    pages, dicom = wanted_pages(folder, dicom, report=args.report)
     predictor = _load(folder, args.device)
     with interruptible(), Display(quiet=True).open("predict", 0, "case") as bar:
         watch(
@@ -201,6 +230,7 @@ def _watch(args: argparse.Namespace) -> NoReturn:
             bar=bar,
             dicom=dicom,
             maps=args.maps,
+            pages=pages,
         )
 
 

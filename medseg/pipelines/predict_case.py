@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from medseg.case import Case
 from medseg.ensemble_folder import Model
 from medseg.errors import CaseError, ConfigError
+from medseg.expected import Calibration, Clues
 from medseg.pipelines.overlap import Outcome, overlapped
 from medseg.pipelines.predict_dicom import (
     Segmented,
@@ -20,6 +21,8 @@ from medseg.pipelines.predict_dicom import (
     read_segmented,
     write_objects,
 )
+from medseg.pipelines.predict_quality import calibrations_of, expect
+from medseg.pipelines.predict_report import Pages, page_of, put_page
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +53,7 @@ def predict_cases(
     bar: Progress,
     dicom: Wanted | None = None,
     maps: Sequence[MapName] = (),
+    pages: Pages | None = None,
 ) -> Iterator[Outcome[Case, Path]]:
     """Predict cases one after another, reading and writing while the network works.
 
@@ -68,6 +72,8 @@ def predict_cases(
     maps : sequence of str
         Probability and uncertainty maps to write into ``maps`` beside the predictions; see
         `medseg.inference.maps.MapName`. Not of an ensemble of different plans.
+    pages : Pages, optional
+        Write a page for each case.
 
     Yields
     ------
@@ -75,6 +81,7 @@ def predict_cases(
         In the order of the cases; those that cannot be predicted with their error.
     """
     shares = {case.id: _Share(bar) for case in cases}
+    calibrations = calibrations_of(folder)
     asides = {path.parent / PARTIAL for path in targets.values()}
     for aside in asides:
         aside.mkdir(parents=True, exist_ok=True)
@@ -82,9 +89,13 @@ def predict_cases(
         with closing(
             overlapped(
                 cases,
-                lambda case: _read(case, folder, dicom),
-                lambda case, ready: _compute(case, ready, predictor, shares[case.id].step, maps),
-                lambda case, done: _write(case, done, folder, targets[case.id], dicom),
+                lambda case: _read(case, folder, dicom, keep=pages is not None),
+                lambda case, ready: _compute(
+                    case, ready, predictor, shares[case.id].step, maps, judged=bool(calibrations)
+                ),
+                lambda case, done: _write(
+                    case, done, folder, targets[case.id], dicom, pages, calibrations
+                ),
             )
         ) as outcomes:
             for outcome in outcomes:
@@ -106,6 +117,8 @@ class _Read:
     stored: Grid
     seconds: float
     segmented: Segmented | None
+    image: LoadedImage | None
+    """Kept where there is to be a page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +131,12 @@ class _Computed:
     read_s: float
     network_s: float
     segmented: Segmented | None
+    image: LoadedImage | None
     maps: Mapping[MapName, NDArray[np.uint8]]
+    clues: Clues
 
 
-def _read(case: Case, folder: Model, dicom: Wanted | None) -> _Read:
+def _read(case: Case, folder: Model, dicom: Wanted | None, *, keep: bool) -> _Read:
     """Read a case and make it network input."""
     from medseg.io.load import load_image
     from medseg.preprocessing import preprocess
@@ -137,6 +152,7 @@ def _read(case: Case, folder: Model, dicom: Wanted | None) -> _Read:
         stored=image.stored,
         seconds=time.monotonic() - started,
         segmented=segmented,
+        image=image if keep else None,
     )
 
 
@@ -146,19 +162,24 @@ def _compute(
     predictor: Predictor | Mixture,
     advance: Callable[[float], None],
     maps: Sequence[MapName],
+    *,
+    judged: bool,
 ) -> _Computed:
-    """Run the network over a case."""
+    """Run the network over a case; ``judged``: count what tells of the result's quality."""
     from medseg.inference.cascade import network_input
+    from medseg.inference.clues import ClueCounter
     from medseg.inference.mixture import Mixture
 
     started = time.monotonic()
     found: Mapping[MapName, NDArray[np.uint8]] = {}
+    clues: ClueCounter | None = None
     if isinstance(predictor, Mixture):
         indices = predictor.indices(
             work.ready, case=case.id, source=work.canonical, advance=advance
         )
     else:
         (ready,) = work.ready
+        clues = ClueCounter(predictor.scheme) if judged else None
         result = predictor.predict(
             network_input(predictor, ready, case=case.id, source=work.canonical),
             case=case.id,
@@ -166,6 +187,7 @@ def _compute(
             crop_stop=ready.crop_stop,
             source=work.canonical,
             maps=maps,
+            clues=clues,
             advance=advance,
         )
         indices, found = result.indices, result.maps
@@ -176,11 +198,21 @@ def _compute(
         read_s=work.seconds,
         network_s=time.monotonic() - started,
         segmented=work.segmented,
+        image=work.image,
         maps=found,
+        clues=clues.found() if clues else {},
     )
 
 
-def _write(case: Case, work: _Computed, folder: Model, target: Path, dicom: Wanted | None) -> Path:
+def _write(
+    case: Case,
+    work: _Computed,
+    folder: Model,
+    target: Path,
+    dicom: Wanted | None,
+    pages: Pages | None,
+    calibrations: Sequence[Calibration],
+) -> Path:
     """Clean a case's prediction and write it, whole or not at all."""
     from medseg.postprocess.export import write_prediction
     from medseg.postprocess.map_files import map_name, write_map
@@ -191,16 +223,21 @@ def _write(case: Case, work: _Computed, folder: Model, target: Path, dicom: Want
     cleaned = apply_rules(work.indices, work.canonical, scheme, folder.rules)
     aside = target.parent / PARTIAL / target.name
     objects: tuple[Path, ...] = ()
-    if dicom and work.segmented:  # first: what cannot be made leaves nothing behind
-        objects = write_objects(case, work.segmented, cleaned, folder, dicom, aside.parent)
-    write_prediction(aside, cleaned, work.canonical, work.stored, scheme)
-    for name, values in work.maps.items():
-        file = map_name(case.id, name, work.stored.ndim)
-        shown = write_map(aside.parent / file, values, work.canonical, work.stored)
-        (target.parent / MAPS).mkdir(exist_ok=True)
-        shown.replace(target.parent / MAPS / file)
-    if dicom:
-        put_in_place(objects, case.id, target.parent, dicom)
+    expected = expect(case.id, work.clues, cleaned, scheme, calibrations)
+    with page_of(case.id, work.image, cleaned, pages, aside.parent, expected) as page:
+        if dicom and work.segmented:  # first: what cannot be made leaves nothing behind
+            pdf = page.pdf if page else None
+            objects = write_objects(case, work.segmented, cleaned, folder, dicom, aside.parent, pdf)
+        write_prediction(aside, cleaned, work.canonical, work.stored, scheme)
+        for name, values in work.maps.items():
+            file = map_name(case.id, name, work.stored.ndim)
+            shown = write_map(aside.parent / file, values, work.canonical, work.stored)
+            (target.parent / MAPS).mkdir(exist_ok=True)
+            shown.replace(target.parent / MAPS / file)
+        if dicom:
+            put_in_place(objects, case.id, target.parent, dicom)
+        if page:
+            put_page(page, target.parent)
     aside.replace(target)  # last: a case is done when its prediction is there
     logger.info(
         "case %s: %s voxels; read %.1f s, network %.1f s, write %.1f s -> %s",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.case import Case
-from medseg.errors import CaseError, ConfigError, FormatError
+from medseg.errors import CaseError, ConfigError, FormatError, MissingExtraError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ FLAGS = {
     "sr": "dicom_sr",
     "rtstruct": "rtstruct",
     "capture": "dicom_capture",
+    "pdf": "dicom_pdf",
 }
 """Which argument of the command asks for which object."""
 
@@ -55,6 +56,11 @@ def add_dicom_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write <case>_capture.dcm: pictures with contours and volumes burned in",
     )
+    group.add_argument(
+        "--dicom-pdf",
+        action="store_true",
+        help="write <case>_report.dcm (Encapsulated PDF) and the report",
+    )
 
 
 def wanted_objects(args: argparse.Namespace) -> Wanted | None:
@@ -63,15 +69,18 @@ def wanted_objects(args: argparse.Namespace) -> Wanted | None:
     Raises
     ------
     MissingExtraError
-        If they need highdicom and it is not installed.
+        If they need highdicom or weasyprint and it is not installed.
     """
     asked = {kind: bool(getattr(args, flag, False)) for kind, flag in FLAGS.items()}
     if not any(asked.values()):
         return None
     from medseg.dicom_out import Wanted
+    from medseg.reporting.pdf import why_no_pdf
 
     wanted = Wanted(**asked)
     wanted.check()
+    if wanted.pdf and (reason := why_no_pdf()):
+        raise MissingExtraError(reason)
     return wanted
 
 
@@ -134,6 +143,7 @@ def write_objects(
     folder: Model,
     wanted: Wanted,
     aside: Path,
+    pdf: bytes | None = None,
 ) -> tuple[Path, ...]:
     """Write the objects of a case into ``aside``; see `medseg.dicom_out.write_dicom`.
 
@@ -157,7 +167,7 @@ def write_objects(
         synthetic=document.data.origin == "SYNTHETIC",
     )
     try:
-        return write_dicom(aside, case.id, findings, algorithm, wanted)
+        return write_dicom(aside, case.id, findings, algorithm, wanted, pdf=pdf)
     except FormatError as error:
         raise CaseError(case.id, error.what, error.mend) from error
 

@@ -17,6 +17,7 @@ from medseg.ensemble_folder import Model
 from medseg.errors import ConfigError
 from medseg.pipelines.predict_case import name_targets, predict_cases
 from medseg.pipelines.predict_inputs import STAGE, group_channels, image_files, series_cases
+from medseg.pipelines.predict_report import Pages, write_index
 from medseg.pipelines.store import read_json, write_json
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ class Watcher:
             self.failures[name] = failure
             self._write()
 
+    def set_aside(self) -> list[SetAside]:
+        """List what could not be predicted and has not changed since."""
+        return [
+            SetAside(case=name, stage=STAGE, reason=failure.reason)
+            for name, failure in sorted(self.failures.items())
+        ]
+
     def done(self, name: str) -> None:
         """Forget an earlier failure of a case."""
         if self.failures.pop(name, None) is not None:
@@ -158,6 +166,7 @@ def watch(
     bar: Progress,
     dicom: Wanted | None = None,
     maps: Sequence[MapName] = (),
+    pages: Pages | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> NoReturn:
     """Predict what arrives until the user stops it (KeyboardInterrupt comes through).
@@ -179,6 +188,8 @@ def watch(
         DICOM objects to write beside each prediction; what is no DICOM series fails.
     maps : sequence of str
         Maps to write; see `medseg.pipelines.predict_case.predict_cases`.
+    pages : Pages, optional
+        Write a page for each case, and keep their list up to date.
     sleep : callable
         Waits that long; tests put their own here.
 
@@ -200,12 +211,14 @@ def watch(
         cases = watcher.look()
         states = {case.id: watcher.state(case) for case in cases}
         targets = name_targets(cases, out, ndim)
-        for outcome in predict_cases(cases, folder, predictor, targets, bar, dicom, maps):
+        for outcome in predict_cases(cases, folder, predictor, targets, bar, dicom, maps, pages):
             name = outcome.item.id
             if outcome.error is None:
                 watcher.done(name)
             else:
                 watcher.fail(name, str(outcome.error), states[name])
+            if pages:
+                write_index(out, pages, watcher.set_aside())
         sleep(every_s)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic_core import to_jsonable_python
 
-from medseg.artefacts import Dataset, Decision, Plan, ReportFiles, Segmentations
+from medseg.artefacts import Dataset, Decision, Plan
+from medseg.finished import ReportFiles, Segmentations
 from medseg.manifest import Manifest
 from medseg.pipelines.store import write_text
 from medseg.tracking import Tracker

@@ -9,10 +9,12 @@ from typing import Any
 
 from medseg.artefacts import Dataset, Plan
 from medseg.errors import MedsegError, StageError
+from medseg.identifiers import concealed
 from medseg.pipelines.build import SCRATCH, Experiment
 from medseg.pipelines.context import RunContext
+from medseg.pipelines.forecast import forecast, node_key
 from medseg.pipelines.guarded import Guarded
-from medseg.pipelines.keys import artefact_digest, stage_key
+from medseg.pipelines.keys import artefact_digest
 from medseg.pipelines.machine import (
     check_device,
     host,
@@ -103,7 +105,7 @@ class Runner:
                 logger.warning("interrupted; the same command goes on from here")
                 return self._outcome(INTERRUPTED)
             except Exception as error:
-                self._end("failed", str(error))
+                self._end("failed", concealed(str(error)))
                 raise
             self._end("done")
         outcome = self._outcome(DONE)
@@ -112,31 +114,7 @@ class Runner:
 
     def dry_run(self) -> tuple[Forecast, ...]:
         """Say what `run` would do, as far as can be known without doing it; nothing is written."""
-        rows: list[Forecast] = []
-        for node in self.nodes:
-            waits = [artefact for artefact in node.reads.values() if artefact not in self.digests]
-            if not (self.folder.path / "stages" / node.name).is_dir():
-                rows.append(Forecast(node.name, "would run"))  # no key: a reader may make its data
-                continue
-            if waits:
-                rows.append(Forecast(node.name, self._would(node, waits[0])))
-                continue
-            place = self.folder.stage(node.name, self._key(node))
-            if node.name in self.asked:
-                state = "would run (asked for)"
-            elif place.is_done():
-                state = "done"
-                self.digests[node.writes] = artefact_digest(place.text(), place.key)
-            else:
-                state = "would go on" if place.partial.is_dir() else "would run"
-            rows.append(Forecast(node.name, state, place.key))
-        return tuple(rows)
-
-    def _would(self, node: Node, artefact: str) -> str:
-        """Say what becomes of a stage behind one that would run."""
-        if node.name in self.asked:
-            return "would run (asked for)"
-        return f"would run, unless {artefact} comes out as it was"
+        return forecast(self.nodes, self.folder, self.asked)
 
     def _begin(self, before: dict[str, Any]) -> dict[str, Any]:
         """Return the record of this run, going on from one that was killed."""
@@ -158,19 +136,9 @@ class Runner:
             "before": before,
         }
 
-    def _key(self, node: Node) -> str:
-        """Return the key of a stage whose inputs are known."""
-        places = self.folder.places
-        settings = places.dump(node.stage, type(node.stage))
-        token = (
-            places.dump(node.stage.inputs_token()) if hasattr(node.stage, "inputs_token") else ""
-        )
-        inputs = {parameter: self.digests[name] for parameter, name in node.reads.items()}
-        return stage_key(node.stage, settings, inputs, token)
-
     def _stage(self, node: Node) -> None:
         """Bring one stage to its result, and show it."""
-        place = self.folder.stage(node.name, self._key(node))
+        place = self.folder.stage(node.name, node_key(node, self.folder.places, self.digests))
         forced = node.name in self.asked and node.name not in self.record["recompute"]["done"]
         if not forced:
             place.promote()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medseg.artefacts import Dataset, NetworkSpec
 from medseg.errors import ConfigError
 from medseg.planning.capacity import CpuCapacity, capacity_of
-from medseg.planning.narrow import narrowed_arguments, scale_words
-from medseg.planning.network import RULES, network_arguments, topology_rule
+from medseg.planning.narrow import affordable_batch, narrowed_arguments, scale_words
+from medseg.planning.network import RULES, network_arguments, settled, topology_rule
 from medseg.planning.patch import plan_patch
 from medseg.planning.topology import Topology
 from medseg.planning.wishes import SET, Wishes
@@ -71,6 +71,7 @@ class DevicePlan:
         self.decide("patch_sample.patch_size", patch_size, why, data)
         batch_size = self._batch_size(topology, shape)
         network = self._network(topology, batch_size, patch_size)
+        batch_size = self._lighter(network, topology, batch_size)
         return Fit(patch_size=patch_size, batch_size=batch_size, network=network)
 
     def _memory(self) -> None:
@@ -156,15 +157,32 @@ class DevicePlan:
             capacity=self.capacity,
         )
         rules = {key: argument_rule(key, self.capacity.rule) for key in planned}
-        if isinstance(self.capacity, CpuCapacity) and name not in RULES:
+        if self._counted(planned):
             spec = NetworkSpec(name=name, arguments=planned | dict(given))
             narrow, scale = narrowed_arguments(spec, topology.patch_size, batch_size)
             if narrow:
                 why = f"{scale_words(scale, narrow)}: a step as light as the planned U-Net's"
                 planned |= narrow
                 rules |= dict.fromkeys(narrow, why)
-        arguments = planned | dict(given)
+        arguments = settled(name, planned | dict(given))
         for key, value in arguments.items():
-            rule = SET if key in given else rules[key]
+            rule = rules[key] if key in rules and key not in given else SET
             self.decide(f"network.arguments.{key}", value, rule, f"patch {by(patch_size)}")
         return NetworkSpec(name=name, arguments=arguments)
+
+    def _lighter(self, network: NetworkSpec, topology: Topology, batch_size: int) -> int:
+        """Lower the planned batch of a network that could not be made light enough for a CPU."""
+        if self.wishes.batch_size != "auto" or not self._counted(network.arguments):
+            return batch_size
+        fewer = affordable_batch(network, topology.patch_size, batch_size)
+        if fewer < batch_size:
+            data = f"patch {by(topology.patch_size)}, {batch_size} fit the memory"
+            rule = "a step as light as the planned U-Net's, or as it can be with two patches"
+            self.decide("train.batch_size", fewer, rule, data)
+        return fewer
+
+    def _counted(self, arguments: Mapping[str, Any]) -> bool:
+        """Tell whether a network's work is counted: on a CPU, without a planning rule's widths."""
+        return isinstance(self.capacity, CpuCapacity) and (
+            self.wishes.network.name not in RULES or "widths" not in arguments
+        )

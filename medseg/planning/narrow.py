@@ -61,18 +61,36 @@ def narrowed_arguments(
     best: tuple[dict[str, Any], float] = ({}, 1.0)
     if not widths:
         return best
-    work, scale = forward_flops(spec, patch_size, batch_size), 1.0
+    work, scale, most = forward_flops(spec, patch_size, batch_size), 1.0, 4
     while work is not None and work > limit and scale > LEAST_SCALE:
-        halvings = max(1, int(log2(work / limit) / 2))  # the work falls at most with the square
-        scale = max(scale / 2**halvings, LEAST_SCALE)
-        narrow = {key: _scaled(value, scale) for key, value in widths.items()}
-        smaller = NetworkSpec(name=spec.name, arguments={**spec.arguments, **narrow})
+        # the work falls at most with the square
+        halvings = min(max(1, int(log2(work / limit) / 2)), most)
+        smaller = max(scale / 2**halvings, LEAST_SCALE)
+        narrow = {key: _scaled(value, smaller) for key, value in widths.items()}
+        tried = NetworkSpec(name=spec.name, arguments={**spec.arguments, **narrow})
         try:
-            work = forward_flops(smaller, patch_size, batch_size)
-        except ConfigError:
-            break
-        best = (narrow, scale)
+            work = forward_flops(tried, patch_size, batch_size)
+        except ConfigError:  # channels that heads or groups do not divide
+            if halvings == 1:
+                break
+            most = 1
+        else:
+            best, scale = (narrow, smaller), smaller
     return best
+
+
+def affordable_batch(
+    spec: NetworkSpec, patch_size: Sequence[int], batch_size: int, limit: float = CPU_STEP_FLOPS
+) -> int:
+    """Return as many patches as one step may have, at least 2, at most ``batch_size``.
+
+    For networks that nothing, or not enough, can be narrowed of; parameters as for
+    `narrowed_arguments`.
+    """
+    work = forward_flops(spec, patch_size, batch_size)
+    if work is None or work <= limit:
+        return batch_size
+    return min(batch_size, max(2, int(batch_size * limit / work)))
 
 
 def width_defaults(spec: NetworkSpec) -> dict[str, Any]:
@@ -81,7 +99,8 @@ def width_defaults(spec: NetworkSpec) -> dict[str, Any]:
 
     build = NETWORKS.get(spec.name)
     if build is None:
-        return {}
+        found = _widths_elsewhere(spec)
+        return {key: value for key, value in found.items() if key not in spec.arguments}
     known: dict[str, inspect.Parameter] = {}
     for one in build.__mro__ if isinstance(build, type) else (build,):
         own = inspect.signature(one).parameters
@@ -93,6 +112,17 @@ def width_defaults(spec: NetworkSpec) -> dict[str, Any]:
         for key in WIDTH_ARGUMENTS
         if key in known and key not in spec.arguments and _is_width(known[key].default)
     }
+
+
+def _widths_elsewhere(spec: NetworkSpec) -> Mapping[str, Any]:
+    """Return the width arguments of a network of another library."""
+    from medseg.networks.hf import HF
+    from medseg.networks.monai_forms import FORMS
+
+    if spec.name in HF and not {"config", "checkpoint"} & set(spec.arguments):
+        return {"width": 1.0}
+    form = FORMS.get(spec.name.removeprefix("monai:"))
+    return {} if form is None else form.widths
 
 
 def forward_flops(spec: NetworkSpec, patch_size: Sequence[int], batch_size: int) -> float | None:

@@ -65,6 +65,15 @@ def network_arguments(
     return base if rule is None else base | rule(topology, capacity)
 
 
+def settled(name: str, arguments: Mapping[str, Any]) -> Arguments:
+    """Return the arguments with what they point at in files, which prediction may not have."""
+    if not name.startswith("hf:"):
+        return dict(arguments)
+    from medseg.networks.hf import settled as without_folders
+
+    return without_folders(name, arguments)
+
+
 def _unet(topology: Topology, capacity: Capacity) -> Arguments:
     """Plain blocks and instance norm on a GPU; on a CPU residual blocks below a thin level 0."""
     levels = len(topology.strides)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.artefacts import ALL_FOREGROUND, PostprocessRule, RuleScores
+from medseg.finished import ALL_FOREGROUND, PostprocessRule, RuleScores
 from medseg.geometry.volume import Grid
 from medseg.labels import IGNORE_INDEX, LabelScheme, Structure
 from medseg.metrics.overlap import Counts, dice, overlap_counts

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from medseg.geometry.orientation import reorient_to
 from medseg.geometry.volume import Grid, Volume
+from medseg.io.picture import write_palette_png
 from medseg.io.volumes import write_image_png, write_nifti
 from medseg.labels import PALETTE, LabelScheme
 
+MOST_PALETTE = 255
+"""Largest value that a palette PNG holds."""
 _CANONICAL_AXIS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
 
@@ -85,8 +88,16 @@ def label_colours(scheme: LabelScheme, ndim: int) -> tuple[str, ...]:
     return tuple(label.color or PALETTE[i % len(PALETTE)] for i, label in rows)
 
 
-def write_coloured(path: Path, indices: NDArray[np.int16], colours: Sequence[str]) -> Path:
+def write_coloured(
+    path: Path,
+    indices: NDArray[np.int16],
+    colours: Sequence[str],
+    values: Sequence[int] | None = None,
+) -> Path:
     """Write class indices of a photograph as a PNG in colours; background and ignored are black.
+
+    Where values fit into 8 bits it is a palette PNG whose indices are the values: the form in which
+    PASCAL VOC keeps masks and takes submissions.
 
     Parameters
     ----------
@@ -95,12 +106,18 @@ def write_coloured(path: Path, indices: NDArray[np.int16], colours: Sequence[str
     indices : int16 ndarray of shape (rows, cols)
     colours : sequence of str
         ``#rrggbb`` of the class indices from 1 on.
+    values : sequence of int, optional
+        The label table's value of each; 1, 2 and so on.
 
     Returns
     -------
     Path
         ``path``.
     """
+    own = list(range(1, len(colours) + 1)) if values is None else list(values)
+    if max(own, default=0) <= MOST_PALETTE:
+        stored = np.array([0, *own], dtype=np.int16)[np.maximum(indices, 0)]
+        return write_palette_png(path, stored, dict(zip(own, colours, strict=True)))
     table = np.zeros((len(colours) + 1, 3), dtype=np.uint8)
     for i, colour in enumerate(colours, start=1):
         table[i] = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]

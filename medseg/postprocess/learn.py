@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.artefacts import ALL_FOREGROUND, PostprocessRule, RuleScores
+from medseg.finished import ALL_FOREGROUND, PostprocessRule, RuleScores
 from medseg.labels import LabelScheme
-from medseg.metrics.statistics import SMALLEST_N
+from medseg.metrics.paired import SMALLEST_N
 from medseg.postprocess.candidates import CANDIDATES, LARGEST_FOREGROUND
 from medseg.postprocess.chance import best_of_many_p
 from medseg.postprocess.rules import acts

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.artefacts import ALL_FOREGROUND, PostprocessRule
 from medseg.errors import ConfigError
+from medseg.finished import ALL_FOREGROUND, PostprocessRule
 from medseg.geometry.volume import Grid
 from medseg.labels import LabelScheme, Structure
 from medseg.postprocess.components import fill_holes, keep_components

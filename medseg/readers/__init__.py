@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from medseg.case import Case
 from medseg.config import Document, KeyPath, validate
 from medseg.errors import ManifestError
+from medseg.identifiers import without_patients
 from medseg.manifest import Manifest
 from medseg.readers.bids import read_bids
 from medseg.readers.coco import read_coco
@@ -76,6 +77,8 @@ def options_of(reader: str) -> type:
 def read_cases(manifest: Manifest) -> list[Case]:
     """List the cases of a data set, sorted by id, less those that are excluded.
 
+    Patients (``Case.group``) are numbered or hashed unless ``manifest.identifiers`` keeps them.
+
     Parameters
     ----------
     manifest : Manifest
@@ -97,4 +100,5 @@ def read_cases(manifest: Manifest) -> list[Case]:
     )
     options: Any = validate(kind, document, error=ManifestError)
     values = {name: getattr(options, name) for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
-    return READERS[manifest.reader](manifest.root, manifest, **values)
+    cases = READERS[manifest.reader](manifest.root, manifest, **values)
+    return without_patients(cases, manifest.identifiers)

@@ -16,6 +16,8 @@ from medseg.registry import nearest
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 ENDINGS = (*VOLUME_ENDINGS, *PICTURE_ENDINGS)
+SECOND = "second_observer"
+"""Key of `Case.extra` under which a second person's mask stands."""
 SHOWN = 8
 """How many names a message lists before it counts the rest."""
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import ManifestError
+from medseg.errors import FormatError, ManifestError
 from medseg.io.dicom import is_dicom
+from medseg.io.dicom_headers import NOT_IMAGES, read_header
+from medseg.io.dicom_labels import label_objects, object_segments
 from medseg.readers.common import VOLUME_ENDINGS, ending, some, stem
 from medseg.readers.dicom import folder_ids, series_folders
 from medseg.readers.layout import Layout, looks_like_labels
@@ -25,7 +27,7 @@ def detect_dicom(folder: Path) -> Layout | None:
         If there are series and no annotation.
     """
     tree = sorted([folder, *(p for p in folder.rglob("*") if p.is_dir())])
-    images = [p for p in tree if _holds_dicom(p) and not _about_labels(p, folder)]
+    images = [p for p in tree if _holds_slices(p) and not _about_labels(p, folder)]
     if not images:
         return None
     names = folder_ids(images, folder)
@@ -33,8 +35,9 @@ def detect_dicom(folder: Path) -> Layout | None:
     if label_dir is None:
         raise ManifestError(
             f"{folder}: {len(images)} folder(s) of DICOM slices ({some(names)}) but no annotation. "
-            "Put masks in labels/<case>/<structure> (DICOM or PNG slices) or labels/<case>.nii.gz, "
-            "with the case names above; to segment the series as they are, use 'medseg predict'"
+            "Put masks in labels/<case>/<structure> (DICOM or PNG slices), labels/<case>.nii.gz or "
+            "labels/<case>.dcm (SEG, RTSTRUCT), with the case names above; to segment the series "
+            "as they are, use 'medseg predict'"
         )
     options: dict[str, Any] = {"label_dir": label_dir}
     pattern = _image_pattern(folder, images, names)
@@ -65,10 +68,16 @@ def detect_dicom(folder: Path) -> Layout | None:
     )
 
 
-def _holds_dicom(folder: Path) -> bool:
-    """Tell by its first files whether a folder holds DICOM slices."""
+def _holds_slices(folder: Path) -> bool:
+    """Tell by its first files whether a folder holds DICOM, and whether any of it is an image."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    return any(is_dicom(path) for path in files[:3])
+    if not any(is_dicom(path) for path in files[:3]):
+        return False
+    try:
+        kinds = (read_header(path).get("Modality") for path in files if is_dicom(path))
+        return any(kind not in NOT_IMAGES for kind in kinds)
+    except FormatError as error:
+        raise ManifestError(str(error)) from error
 
 
 def _about_labels(path: Path, root: Path) -> bool:
@@ -81,9 +90,11 @@ def _label_dir(folder: Path, names: Sequence[str]) -> str | None:
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         is_label = [looks_like_labels(part) for part in parts]
-        if not any(is_label) or not (path.is_dir() or ending(path)):
+        if path.is_dir() and _objects(path):
+            is_label = [*[False] * (len(parts) - 1), True]
+        if not any(is_label) or not (path.is_dir() or ending(path) or _objects(path)):
             continue
-        plain = [*parts[:-1], stem(path) if path.is_file() else parts[-1]]
+        plain = [*parts[:-1], stem(path).removesuffix(".dcm") if path.is_file() else parts[-1]]
         cases = [i for i, part in enumerate(plain) if part in names]
         if not cases:
             continue
@@ -109,13 +120,24 @@ def _image_pattern(folder: Path, images: Sequence[Path], names: Sequence[str]) -
     return patterns.pop() if len(patterns) == 1 else None
 
 
+def _objects(path: Path) -> tuple[Path, ...]:
+    """List the SEG and RTSTRUCT files that a path means."""
+    try:
+        return label_objects(path)
+    except FormatError as error:
+        raise ManifestError(str(error)) from error
+
+
 def _structures(folder: Path, label_dir: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Name the structures that have a mask folder or file of their own."""
+    """Name the structures that have masks of their own, or are segments of DICOM objects."""
     template = label_dir if "{case}" in label_dir else f"{label_dir}/{{case}}"
     found = set()
     for name in names:
         place = folder / template.replace("{case}", name)
-        if place.is_dir():
+        objects = _objects(place) or _objects(place.with_name(f"{place.name}.dcm"))
+        if objects:
+            found |= {segment.name for path in objects for segment in object_segments(path)}
+        elif place.is_dir():
             entries = [p for p in place.iterdir() if not p.name.startswith(".")]
             found |= {p.name for p in entries if p.is_dir()}
             found |= {stem(p) for p in entries if ending(p) in VOLUME_ENDINGS}

@@ -1,4 +1,4 @@
-"""A tree of DICOM series, with or without masks beside them."""
+"""A tree of DICOM series, with or without masks, SEG or RTSTRUCT beside them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from medseg.case import Case, ImageFile, LabelPart
+from medseg.case import Case, ImageFile, LabelPart, SegmentRule
 from medseg.errors import FormatError, ManifestError
+from medseg.identifiers import Identity
 from medseg.io.dicom import SeriesInfo, list_series
+from medseg.io.dicom_choice import SeriesRule, fitting_series
+from medseg.io.dicom_labels import label_objects
+from medseg.io.dicom_series import log_others
 from medseg.manifest import Manifest
-from medseg.readers.common import as_id, checked, ending, label_file, matches, some, stem
+from medseg.readers.common import SHOWN, as_id, checked, ending, label_file, matches, some, stem
+from medseg.readers.patients import hide_ids, hide_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +27,7 @@ class SeriesFolder:
 
     path: Path
     series: tuple[SeriesInfo, ...]
+    """Those that are wanted; none where a rule was given that none fulfils."""
 
 
 def read_dicom(
@@ -29,14 +36,18 @@ def read_dicom(
     *,
     images: str = "**",
     modality: str | None = None,
+    series: SeriesRule | None = None,
     label_dir: str | None = None,
     structures: Mapping[str, tuple[str, ...]] | None = None,
+    match: Literal["auto", "name", "code", "number"] = "auto",
+    overlap: Literal["refuse", "later"] = "refuse",
+    placed_by: Literal["references", "positions"] = "references",
     unlabelled: bool = True,
 ) -> list[Case]:
-    """List one case for each DICOM series.
+    """List one case for each DICOM series; scouts (localisers) are left out.
 
     A case is named by its folder's path, less the parts that all folders share; where a folder
-    holds several series, the description is added.
+    holds several series, the description is added. What is passed over is logged.
 
     Parameters
     ----------
@@ -48,38 +59,64 @@ def read_dicom(
         Pattern of the folders with image slices, such as ``*/PATIENT_DICOM``.
     modality : str
         Take only series of this DICOM modality (``CT``, ``MR``); others are passed over.
+    series : SeriesRule
+        Which series of a folder to take, such as ``{modality: CT, description: "*portal*", pick:
+        most_slices}``; folders where none fulfils it are passed over. Without it, a folder with an
+        annotation must hold one series (of the manifest's modality).
     label_dir : str
         Where annotations are: ``<label_dir>/<case>``, or a path with ``{case}`` in it, such as
         ``{case}/MASKS_DICOM``; ``labels`` if that folder is there. What stands there may be one
-        label file (``<case>.nii.gz``), a folder of PNG or DICOM mask slices, or one folder or
-        file for each structure.
+        label file (``<case>.nii.gz``), a folder of PNG or DICOM mask slices, one folder or file
+        for each structure, or DICOM SEG and RTSTRUCT objects (``<case>.dcm``, or a folder with
+        them, which may be the series' own).
     structures : mapping
         Label name to the names (or patterns) of its mask folders or files:
-        ``{tumour: [livertumor*]}``. Without it they are called as the labels are.
+        ``{tumour: [livertumor*]}``. Without it they are called as the labels are. For SEG and
+        RTSTRUCT: label or region name to the segments that mean it.
+    match, overlap, placed_by : str
+        For SEG and RTSTRUCT; see `medseg.case.SegmentRule`.
     unlabelled : bool
         List series without annotation as cases to be segmented only; else they are errors.
 
     Raises
     ------
     ManifestError
-        If there is no series, or an annotation is due and not there.
+        If there is no series, several of a folder share an annotation, or an annotation is due
+        and not there.
     """
     if label_dir is None and (root / "labels").is_dir():
         label_dir = "labels"
     fixed = root / label_dir if label_dir and "{case}" not in label_dir else None
-    folders = series_folders(root, images, modality, skip=fixed)
+    everything = series_folders(root, images, modality, skip=fixed)
+    for one in everything:
+        hide_words(one.path, [info.identity for info in one.series], manifest)
+    folders = [_narrowed(one, series, manifest) for one in everything]
+    folders = [folder for folder in folders if folder.series]
     names = folder_ids([folder.path for folder in folders], root)
     wanted = structures or {label.name: (label.name,) for label in manifest.labels}
+    rule = SegmentRule(
+        structures=structures,
+        match=match,
+        overlap=overlap,
+        placed_by=placed_by,
+        codes={row.name: row.snomed for row in manifest.labels if row.snomed}
+        | {row.name: row.snomed for row in manifest.regions if row.snomed},
+        regions={region.name: region.labels for region in manifest.regions},
+    )
     cases, bare = [], []
+    identities: dict[str, Identity] = {}
     for folder, name in zip(folders, names, strict=True):
-        parts = find_labels(root, label_dir, name, wanted) if label_dir else ()
+        parts = find_labels(root, label_dir, name, wanted, rule) if label_dir else ()
         ids = _series_ids(name, folder.series)
+        identities.update(zip(ids, (info.identity for info in folder.series), strict=True))
         if not parts:
             bare.append(name)
         elif len(ids) > 1:
             raise ManifestError(
-                f"{folder.path}: {len(ids)} series ({some(ids)}) share one annotation; choose by "
-                "'modality', or move the others away"
+                f"{folder.path}: {len(ids)} series share one annotation: "
+                f"{'; '.join(info.describe() for info in folder.series)}. Choose one in the "
+                "manifest's options, such as 'series: {description: \"*portal*\"}' (keys: "
+                "modality, description, number, pick), or move the others away"
             )
         cases += [
             Case(
@@ -93,7 +130,27 @@ def read_dicom(
     if bare and not unlabelled:
         raise ManifestError(f"{root}: no annotation under {label_dir} for {some(bare)}; add it")
     asked = f"DICOM series{f' of modality {modality}' if modality else ''} in folders {images}"
-    return checked(_with_groups(cases), manifest, looked_for=asked)
+    asked += f" that fulfil '{series.describe()}'" if series else ""
+    found = [info.describe() for folder in everything for info in folder.series]
+    asked += f"; there are {'; '.join(found[:SHOWN])}" if found else ""
+    cases, manifest = hide_ids(_with_groups(cases), identities, manifest)
+    return checked(cases, manifest, looked_for=asked)
+
+
+def _narrowed(folder: SeriesFolder, rule: SeriesRule | None, manifest: Manifest) -> SeriesFolder:
+    """Keep the series of a folder that are meant, and log the others."""
+    slices = tuple(info for info in folder.series if not info.scout)
+    if rule is not None:
+        try:
+            chosen = fitting_series(folder.path, folder.series, rule)
+        except FormatError as error:
+            raise ManifestError(str(error)) from error
+        kept = tuple(info for info in folder.series if info is chosen)
+    else:  # PET beside CT: the manifest says which of them it describes
+        same = tuple(info for info in slices if info.modality == manifest.modality)
+        kept = same or slices
+    log_others(folder.path, kept, folder.series)
+    return SeriesFolder(path=folder.path, series=kept)
 
 
 def series_folders(
@@ -112,7 +169,7 @@ def series_folders(
             raise ManifestError(str(error)) from error
         series = [s for s in listed.values() if modality in (None, s.modality)]
         if series:
-            ordered = tuple(sorted(series, key=lambda s: s.uid))
+            ordered = tuple(sorted(series, key=lambda s: (s.number is None, s.number or 0, s.uid)))
             found.append(SeriesFolder(path=path, series=ordered))
     return found
 
@@ -133,7 +190,11 @@ def folder_ids(folders: Sequence[Path], root: Path) -> list[str]:
 
 
 def find_labels(
-    root: Path, label_dir: str, case: str, structures: Mapping[str, Sequence[str]]
+    root: Path,
+    label_dir: str,
+    case: str,
+    structures: Mapping[str, Sequence[str]],
+    rule: SegmentRule | None = None,
 ) -> tuple[LabelPart, ...]:
     """Find a case's annotation; empty where there is none.
 
@@ -143,12 +204,20 @@ def find_labels(
         See `read_dicom`.
     case : str
         Case id.
+    rule : SegmentRule, optional
+        What the segments of DICOM objects mean.
     """
     template = label_dir if "{case}" in label_dir else f"{label_dir}/{{case}}"
     place = root / template.replace("{case}", case)
     whole = label_file(place.parent, place.name) if not place.is_dir() else None
     if whole is not None:
         return (LabelPart(path=whole),)
+    objects = place if place.is_dir() else place.with_name(f"{place.name}.dcm")
+    try:
+        if label_objects(objects):
+            return (LabelPart(path=objects, segments=rule),)
+    except FormatError as error:
+        raise ManifestError(str(error)) from error
     if not place.is_dir():
         return ()
     entries = sorted(p for p in place.iterdir() if not p.name.startswith("."))

@@ -10,7 +10,7 @@ from medseg.case import Case, LabelPart
 from medseg.errors import ManifestError
 from medseg.io.decoders import ONE_EACH
 from medseg.manifest import Manifest
-from medseg.readers.common import PICTURE_ENDINGS, as_id, checked
+from medseg.readers.common import PICTURE_ENDINGS, SECOND, as_id, checked
 from medseg.readers.photo import (
     Annotated,
     Role,
@@ -128,9 +128,12 @@ def other_observer(case: Case) -> Case:
     ManifestError
         If the case has no second observer.
     """
-    path = case.extra.get("second_observer")
+    path = case.extra.get(SECOND)
     if path is None:
-        raise ManifestError(f"case {case.id}: has no second observer; set 'second_suffix'")
+        raise ManifestError(
+            f"case {case.id}: has no second observer; set 'second_suffix' (reader "
+            "'folders'), or 'second_observer' of the case (reader 'table')"
+        )
     first = case.label[0]
     second = LabelPart(path=Path(path), select=first.select, decoder=first.decoder)
     return replace(case, label=(second,))
@@ -179,4 +182,4 @@ def _second(one: Annotated, first: str, second: str | None) -> dict[str, str]:
         return {}
     path = one.label.path
     other = path.with_name(f"{path.stem.removesuffix(first)}{second}{path.suffix}")
-    return {"second_observer": str(other)} if other.is_file() else {}
+    return {SECOND: str(other)} if other.is_file() else {}

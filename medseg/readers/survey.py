@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from medseg.errors import FormatError, ManifestError
 from medseg.io.picture import read_mask
 from medseg.io.volumes import read_volume
 from medseg.readers.common import PICTURE_ENDINGS, ending, some
+
+T = TypeVar("T")
 
 ENOUGH = 20
 """Label files that are read of a large data set."""
@@ -38,6 +41,8 @@ class Survey:
     files_read: int
     files: int
     picture: bool
+    short_side: int = 0
+    """Of photographs: px of the shorter side, median over some of them; 0 for volumes."""
 
 
 def survey(cases: Sequence[Case]) -> Survey:
@@ -54,7 +59,8 @@ def survey(cases: Sequence[Case]) -> Survey:
     first = annotated[0].image
     ndim, channels, lowest = _look(first)
     picture = first[0].path.is_file() and ending(first[0].path) in PICTURE_ENDINGS
-    files = [part for case in annotated for part in case.label if part.select is None]
+    parts = [part for case in annotated for part in case.label]
+    files = [part for part in parts if part.select is None and part.segments is None]
     chosen = _some_files(files)
     values = sorted({value for part in chosen for value in label_values(part.path)})
     modality = "CT" if lowest <= AIR_HU else "unknown"
@@ -68,6 +74,7 @@ def survey(cases: Sequence[Case]) -> Survey:
         files_read=len(chosen),
         files=len(files),
         picture=picture,
+        short_side=_short_side(annotated) if picture else 0,
     )
 
 
@@ -76,6 +83,23 @@ def _look(files: Sequence[ImageFile]) -> tuple[int, int, float]:
     volumes = [_read(file.path, file.series) for file in files]
     lowest = min(float(np.nanmin(volume)) for volume in volumes)
     return volumes[0].ndim - 1, sum(len(volume) for volume in volumes), lowest
+
+
+def _short_side(cases: Sequence[Case]) -> int:
+    """Return the median shorter side of some photographs, from their headers."""
+    from PIL import Image, UnidentifiedImageError
+
+    sides = []
+    for case in _evenly(cases):
+        path = case.image[0].path
+        try:
+            with Image.open(path) as image:
+                sides.append(min(image.size))
+        except (OSError, UnidentifiedImageError) as error:
+            raise ManifestError(
+                f"{path}: cannot be read as an image ({error}); copy it from its source again"
+            ) from error
+    return int(np.median(sides))
 
 
 def _read(path: Path, series: str | None = None) -> np.ndarray:
@@ -89,10 +113,15 @@ def _read(path: Path, series: str | None = None) -> np.ndarray:
 def _some_files(files: Sequence[LabelPart]) -> Sequence[LabelPart]:
     """Return all files where they are small, else some, evenly spread."""
     size = sum(part.path.stat().st_size for part in files)
-    if len(files) <= ENOUGH or size <= SMALL_BYTES:
-        return files
-    picks = np.linspace(0, len(files) - 1, ENOUGH).round().astype(int)
-    return [files[i] for i in sorted(set(picks.tolist()))]
+    return files if size <= SMALL_BYTES else _evenly(files)
+
+
+def _evenly(items: Sequence[T]) -> Sequence[T]:
+    """Return all of a few, else `ENOUGH` that are evenly spread."""
+    if len(items) <= ENOUGH:
+        return items
+    picks = np.linspace(0, len(items) - 1, ENOUGH).round().astype(int)
+    return [items[i] for i in sorted(set(picks.tolist()))]
 
 
 def label_values(path: Path) -> set[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.case import Case, ImageFile, LabelPart, Split
 from medseg.errors import ManifestError
 from medseg.manifest import Manifest
-from medseg.readers.common import checked, missing_files
+from medseg.readers.common import SECOND, checked, missing_files
 from medseg.readers.table_csv import read_rows
 
 Values = int | tuple[int, ...]
@@ -47,6 +47,8 @@ class Row:
     split: Split | None = None
     fold: int | None = None
     annotated: tuple[str, ...] | None = None
+    second_observer: str | None = None
+    """A second person's mask, coded as the label; see `medseg.readers.folders.other_observer`."""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,7 +71,8 @@ def read_table(
         The data set.
     cases : sequence of mapping
         The table itself, one mapping for each case: ``id``, ``image`` and, where there is one,
-        ``label``, ``select``, ``group``, ``split``, ``fold``, ``annotated``, ``extra``.
+        ``label``, ``select``, ``group``, ``split``, ``fold``, ``annotated``, ``second_observer``,
+        ``extra``.
     file : str
         A CSV file instead, relative to the root or to the manifest file; separated by comma,
         semicolon or tab. Columns: ``id``, ``image`` (or ``image_<channel>`` for each channel),
@@ -99,7 +102,11 @@ def read_table(
             document = Document(data=dict(values), where=spot, source=table)
             rows.append(validate(Row, document, error=ManifestError))
     listed = [_case(row, root, select) for row in rows]
-    missing = missing_files(listed)
+    missing = missing_files(listed) + [
+        f"{case.id}: {path}"
+        for case in listed
+        if (path := case.extra.get(SECOND)) and not Path(path).is_file()
+    ]
     if missing:
         raise ManifestError(
             f"{manifest.source}: {len(missing)} file(s) of the table are not there:\n  "
@@ -127,6 +134,7 @@ def _case(row: Row, root: Path, select: Select | None) -> Case:
     """Turn a row into a case."""
     images = row.image if isinstance(row.image, tuple) else (row.image,)
     chosen = row.select if row.select is not None else select
+    second = {SECOND: str(root / row.second_observer)} if row.second_observer else {}
     return Case(
         id=row.id,
         image=tuple(
@@ -140,7 +148,7 @@ def _case(row: Row, root: Path, select: Select | None) -> Case:
         group=row.group,
         split=row.split,
         fold=row.fold,
-        extra=row.extra,
+        extra={**row.extra, **second},
     )
 
 

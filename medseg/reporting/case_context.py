@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from medseg.expected import Calibration
+from medseg.reporting.background import Background
 from medseg.reporting.case_report import CaseReport
+from medseg.reporting.quality import estimate_sentences
 from medseg.reporting.scan_checks import Check, TrainingScans, check_scan
 from medseg.reporting.standing import Standing, standings
 from medseg.reporting.volume_interval import (
     VolumeInterval,
     case_intervals,
     volume_errors,
+    volume_interval,
 )
 
 
@@ -26,7 +30,7 @@ class CaseContext:
     standings: tuple[Standing, ...] = ()
     checks: tuple[Check, ...] = ()
     estimate: tuple[str, ...] = ()
-    """Sentences about the expected quality of a case without reference; none: not assessable."""
+    """Sentences about the quality to expect, judged without a reference; none: not assessable."""
 
 
 NOTHING_KNOWN = CaseContext()
@@ -38,6 +42,7 @@ def case_contexts(
     usual: Mapping[str, int],
     training: TrainingScans | None,
     modality: str,
+    calibrations: Sequence[Calibration] = (),
 ) -> dict[str, CaseContext]:
     """Return the context of every case of a cohort.
 
@@ -49,6 +54,8 @@ def case_contexts(
     training : TrainingScans, optional
         None: nothing is known of the training scans.
     modality : str
+    calibrations : sequence of Calibration
+        What the estimates of quality rest on.
     """
     errors = volume_errors(reports)
     return {
@@ -57,9 +64,42 @@ def case_contexts(
             intervals=case_intervals(report, errors),
             standings=standings(report, reports),
             checks=_checks(report, training, modality),
+            estimate=estimate_sentences(
+                report.expected, calibrations, {s.structure: s.dice for s in report.scores}
+            ),
         )
         for report in reports
     }
+
+
+def lone_context(
+    report: CaseReport,
+    background: Background,
+    modality: str,
+    calibrations: Sequence[Calibration] = (),
+) -> CaseContext:
+    """Return the context of a case that was predicted by itself, without its cohort.
+
+    Parameters
+    ----------
+    report : CaseReport
+    background : Background
+        What the model folder knows of the training and validation cases.
+    modality : str
+    calibrations : sequence of Calibration
+        What the estimates of quality rest on.
+    """
+    errors = background.volume_errors
+    return CaseContext(
+        usual=background.usual,
+        intervals={
+            s.name: volume_interval(s.size.volume_ml, errors.get(s.name, ()))
+            for s in report.structures
+            if errors
+        },
+        checks=_checks(report, background.training, modality),
+        estimate=estimate_sentences(report.expected, calibrations),
+    )
 
 
 def _checks(report: CaseReport, training: TrainingScans | None, modality: str) -> tuple[Check, ...]:

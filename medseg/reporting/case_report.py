@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from medseg.expected import ExpectedDice
 from medseg.labels import Structure
 from medseg.metrics.case import StructureScore, StructureSize, structure_mask
 from medseg.reporting.findings import Findings
@@ -96,6 +97,8 @@ class CaseReport:
     scan: ScanFacts | None = None
     """None for photographs and where there is no image."""
     viewer: ViewerFiles | None = None
+    expected: tuple[ExpectedDice, ...] = ()
+    """Dice to expect of each structure, judged without the reference."""
 
     @property
     def unit(self) -> str:

@@ -47,7 +47,7 @@ def distribution_chart(scores: Scores, colors: Mapping[str, str], unit: str) -> 
     hd95.set_xlabel(f"HD95 in {unit} (0 is perfect)", fontsize=8)
     hd95.set_xlim(left=0)
     for axes in (dice, hd95):
-        _plain_axes(axes)
+        plain_axes(axes)
     figure.tight_layout()
     return png_bytes(figure)
 
@@ -61,13 +61,13 @@ def agreement_chart(scores: Scores, colors: Mapping[str, str], unit: str) -> byt
        clinical measurement, Lancet 1986.
     """
     measure = "mL" if unit == "mm" else "px"
-    figure, panels = _panels(len(scores))
+    figure, panels = panel_grid(len(scores))
     for axes, (name, found) in zip(panels, scores.items(), strict=False):
         _draw_agreement(axes, found, colors[name])
         axes.set_title(name, fontsize=9)
         axes.set_xlabel(f"mean of both ({measure})", fontsize=8)
         axes.set_ylabel(f"prediction - reference ({measure})", fontsize=8)
-        _plain_axes(axes)
+        plain_axes(axes)
     figure.tight_layout()
     return png_bytes(figure)
 
@@ -75,7 +75,7 @@ def agreement_chart(scores: Scores, colors: Mapping[str, str], unit: str) -> byt
 def size_chart(scores: Scores, colors: Mapping[str, str], unit: str) -> bytes:
     """Draw Dice against the reference's volume, on a logarithmic axis, one panel per structure."""
     measure = "mL" if unit == "mm" else "px"
-    figure, panels = _panels(len(scores))
+    figure, panels = panel_grid(len(scores))
     for axes, (name, found) in zip(panels, scores.items(), strict=False):
         shown = [s for s in found if s.reference_volume_ml > 0]
         axes.scatter(
@@ -91,7 +91,7 @@ def size_chart(scores: Scores, colors: Mapping[str, str], unit: str) -> bytes:
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel(f"reference ({measure})", fontsize=8)
         axes.set_ylabel("Dice", fontsize=8)
-        _plain_axes(axes)
+        plain_axes(axes)
         if shown:
             axes.set_xscale("log")
     figure.tight_layout()
@@ -108,13 +108,14 @@ def limits_of_agreement(scores: Sequence[StructureScore]) -> tuple[float, float,
 
 
 def training_chart(history: Path) -> bytes | None:
-    """Draw the losses and Dice scores of a training; None where nothing was recorded.
+    """Draw the losses and the validation scores of a training; None where nothing was recorded.
 
     Parameters
     ----------
     history : Path
-        CSV with a column ``step``; columns with ``loss`` in their name are losses, others with
-        ``dice`` are validation scores.
+        CSV with a column ``step``; columns with ``loss`` in their name are losses. Where mIoU
+        decided there is a column ``val/miou``: it and the IoU of each class are the scores; else
+        those with ``dice`` in their name.
     """
     with history.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -122,8 +123,15 @@ def training_chart(history: Path) -> bytes | None:
         return None
     steps = [float(row["step"]) for row in rows]
     losses = [name for name in rows[0] if "loss" in name.lower()]
-    scores = [name for name in rows[0] if "dice" in name.lower() and name not in losses]
-    names = {"loss": losses, "dice": scores}
+    by_iou = "val/miou" in rows[0]
+    wanted = ("miou", "class_iou") if by_iou else ("dice",)
+    scores = [
+        name
+        for name in rows[0]
+        if name not in losses and any(word in name.lower() for word in wanted)
+    ]
+    measure = "IoU" if by_iou else "Dice"
+    names = {"loss": losses, "score": scores}
     drawn = [kind for kind in names if names[kind]]
     if not drawn:
         return None
@@ -134,9 +142,11 @@ def training_chart(history: Path) -> bytes | None:
             style = {"color": LINES[i % len(LINES)], "marker": MARKERS[i % len(MARKERS)]}
             axes.plot(steps, values, label=name, markersize=3.5, linewidth=1.2, **style)
         axes.set_xlabel("optimiser step", fontsize=8)
-        axes.set_ylabel("training loss" if kind == "loss" else "Dice on validation", fontsize=8)
+        axes.set_ylabel(
+            "training loss" if kind == "loss" else f"{measure} on validation", fontsize=8
+        )
         axes.legend(fontsize=7, frameon=False)
-        _plain_axes(axes)
+        plain_axes(axes)
     figure.tight_layout()
     return png_bytes(figure)
 
@@ -184,7 +194,7 @@ def size_alt(scores: Scores, unit: str) -> str:
     return f"Dice against the volume of the reference: {text}."
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def panel_grid(count: int) -> tuple[Figure, list[Axes]]:
     """Return a figure with one panel for each of several structures."""
     rows, columns = -(-count // PANELS_PER_ROW), min(count, PANELS_PER_ROW)
     figure = new_figure(max(4.2, 3.0 * columns), 2.7 * rows)
@@ -235,7 +245,7 @@ def _draw_agreement(axes: Axes, scores: Sequence[StructureScore], color: str) ->
             axes.axhline(value, color="black", linewidth=1.0, linestyle=dashes)
 
 
-def _plain_axes(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
     """Leave only what carries data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.artefacts import Decision, PostprocessRule, SetAside, StageTime
+from medseg.artefacts import Decision, SetAside, StageTime
+from medseg.expected import Calibration
+from medseg.finished import PostprocessRule
 from medseg.metrics.aggregate import StructureSummary, mean_over_structures
 from medseg.metrics.case import StructureScore
 from medseg.reporting.case_context import case_contexts
@@ -25,9 +27,17 @@ from medseg.reporting.charts import (
 )
 from medseg.reporting.figure import data_uri
 from medseg.reporting.folds import FoldResult, fold_results
+from medseg.reporting.quality import (
+    JUDGED_FROM,
+    PERCENT,
+    EstimateCheck,
+    check_estimates,
+    estimate_pairs,
+)
+from medseg.reporting.quality_chart import estimate_alt, estimate_chart
 from medseg.reporting.render import About, render
 from medseg.reporting.scan_checks import TrainingScans
-from medseg.reporting.tables import headline_role
+from medseg.reporting.tables import SCORED_ROLES, headline_role
 from medseg.reporting.words import flags
 
 
@@ -48,6 +58,8 @@ class Cohort:
     """What the training scans looked like; None where nothing is known of them."""
     stages: tuple[StageTime, ...] = ()
     """What the stages before the report took."""
+    calibrations: tuple[Calibration, ...] = ()
+    """What the estimates of quality rest on."""
 
     @property
     def role(self) -> Role | None:
@@ -58,6 +70,10 @@ class Cohort:
     def folds(self) -> tuple[FoldResult, ...]:
         """Out-of-fold results of each fold, where there are several."""
         return fold_results(self.reports)
+
+    def estimate_checks(self, role: Role) -> tuple[EstimateCheck, ...]:
+        """How the estimates of quality met the Dice of the cases of a role."""
+        return check_estimates(self.reports, self.calibrations, role)
 
     @property
     def unit(self) -> str:
@@ -92,6 +108,10 @@ def render_cohort_page(
         colors=structure_colors(cohort.reports),
         charts=_charts(cohort, role),
         flags=_flag_counts(cohort, about.info.modality),
+        calibrations=cohort.calibrations,
+        estimates={r: {c.structure: c for c in cohort.estimate_checks(r)} for r in SCORED_ROLES},
+        judged_from=JUDGED_FROM,
+        percent=PERCENT,
         worst_first=sorted(cohort.reports, key=_badness),
         counts={r: sum(c.role == r for c in cohort.reports) for r in _ROLES},
     )
@@ -130,6 +150,12 @@ def _charts(cohort: Cohort, role: Role | None) -> dict[str, Any]:
             data_uri(size_chart(scores, colors, cohort.unit)),
             size_alt(scores, cohort.unit),
         )
+    if role is not None:
+        checks = [one for one in cohort.estimate_checks(role) if one.cases]
+        pairs = {c.structure: estimate_pairs(cohort.reports, c.structure, role) for c in checks}
+        if pairs:
+            colors = structure_colors(cohort.reports)
+            charts["estimate"] = (data_uri(estimate_chart(pairs, colors)), estimate_alt(checks))
     several = len(cohort.histories) > 1
     drawn = {fold: training_chart(file) for fold, file in sorted(cohort.histories.items())}
     training = [

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.errors import ConfigError
+from medseg.metrics.bootstrap import bootstrap_interval
+from medseg.metrics.paired import PairedComparison, compare_together, patient_differences
 from medseg.metrics.ranking import Better, Table, mean_ranks
-from medseg.metrics.statistics import PairedComparison, bootstrap_interval, compare_together
 from medseg.reporting.score_table import Key, ScoreTable
 
 NAMED = 3
@@ -54,7 +55,7 @@ class Row:
     mean_low: float
     mean_high: float
     wins: int
-    """Cases on which the second run is better."""
+    """Patients (cases, where patients are not known) on which the second run is better."""
     losses: int
     ties: int
     values: Mapping[str, tuple[float, float]]
@@ -78,6 +79,8 @@ class Comparison:
     split: str
     cases: tuple[str, ...]
     """Cases that count."""
+    patients: int | None
+    """How many patients they are of; None where no run says it."""
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -126,6 +129,9 @@ def compare_tables(tables: Sequence[ScoreTable], split: str) -> Comparison:
                 continue
             cells[label, metric] = _cell(scores, label, cases, metric)
     warnings += _warn_of_data(tables, scores, shared)
+    kept = tuple(dict.fromkeys(case for _, case in shared))
+    patients, doubts = _patients(tables, kept)
+    warnings += doubts
     ranked = {
         metric: [(cell, METRICS[m].better) for (_, m), cell in cells.items() if m == metric]
         for metric in metrics
@@ -133,10 +139,11 @@ def compare_tables(tables: Sequence[ScoreTable], split: str) -> Comparison:
     return Comparison(
         runs=tuple(scores),
         split=split,
-        cases=tuple(dict.fromkeys(case for _, case in shared)),
+        cases=kept,
+        patients=len({patients.get(c, f"case {c}") for c in kept}) if patients else None,
         labels=labels,
         metrics=metrics,
-        rows=_rows(cells, tuple(scores)),
+        rows=_rows(cells, tuple(scores), patients),
         ranks=mean_ranks([entry for entries in ranked.values() for entry in entries]),
         metric_ranks={metric: mean_ranks(entries) for metric, entries in ranked.items() if entries},
         missing=_missing(scores),
@@ -144,7 +151,40 @@ def compare_tables(tables: Sequence[ScoreTable], split: str) -> Comparison:
     )
 
 
-def _rows(cells: Mapping[tuple[str, str], Table], runs: Sequence[str]) -> tuple[Row, ...]:
+def _patients(
+    tables: Sequence[ScoreTable], cases: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return whose scan each case is, and a warning where the runs tell it differently.
+
+    The first run that names patients decides; only which cases belong together matters, since
+    every run may have named the patients anew.
+    """
+    named = [table for table in tables if any(case in table.patients for case in cases)]
+    if not named:
+        return {}, []
+    first = named[0]
+    joined = [_together(table, cases) for table in named]
+    others = [t.name for t, one in zip(named, joined, strict=True) if one != joined[0]]
+    doubts = []
+    if others:
+        doubts.append(
+            f"{', '.join(others)} and {first.name} do not agree on which cases are of one patient; "
+            f"taken from {first.name}"
+        )
+    return {c: f"patient {first.patients[c]}" for c in cases if c in first.patients}, doubts
+
+
+def _together(table: ScoreTable, cases: Sequence[str]) -> set[frozenset[str]]:
+    """Return the cases of each patient."""
+    found: dict[str, set[str]] = {}
+    for case in cases:
+        found.setdefault(table.patients.get(case, f"\0{case}"), set()).add(case)
+    return {frozenset(members) for members in found.values()}
+
+
+def _rows(
+    cells: Mapping[tuple[str, str], Table], runs: Sequence[str], patients: Mapping[str, str]
+) -> tuple[Row, ...]:
     """Test every cell of every run against the first run, all under one correction."""
     wanted = [(run, label, metric) for run in runs[1:] for label, metric in cells]
     pairs = {
@@ -152,12 +192,12 @@ def _rows(cells: Mapping[tuple[str, str], Table], runs: Sequence[str]) -> tuple[
         for i, (run, label, metric) in enumerate(wanted)
     }
     with np.errstate(invalid="ignore"):  # a median halfway between -inf and inf is not defined
-        tested = compare_together(pairs)
+        tested = compare_together(pairs, groups=patients)
     rows = []
     for i, (run, label, metric) in enumerate(wanted):
         first, second = pairs[str(i)]
         values = {case: (first[case], second[case]) for case in first}
-        rows.append(_row(runs[0], run, label, metric, tested[str(i)], values))
+        rows.append(_row(runs[0], run, label, metric, tested[str(i)], values, patients))
     return tuple(rows)
 
 
@@ -168,10 +208,11 @@ def _row(
     metric: str,
     paired: PairedComparison,
     values: Mapping[str, tuple[float, float]],
+    patients: Mapping[str, str],
 ) -> Row:
-    """Add to a test the mean difference and the count of cases that each run wins."""
-    kept = [pair for pair in values.values() if not any(map(math.isnan, pair))]
-    apart = np.array([0.0 if a == b else b - a for a, b in kept], dtype=np.float64)
+    """Add to a test the mean difference and the count of patients that each run wins."""
+    kept = {case: pair for case, pair in values.items() if not any(map(math.isnan, pair))}
+    apart = patient_differences(kept, patients)
     finite = bool(apart.size) and bool(np.isfinite(apart).all())
     low, high = bootstrap_interval(apart) if finite else (math.nan, math.nan)
     up, down = int(np.count_nonzero(apart > 0)), int(np.count_nonzero(apart < 0))

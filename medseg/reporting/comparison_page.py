@@ -11,7 +11,7 @@ from typing import Any
 
 import medseg
 from medseg.artefacts import DataInfo
-from medseg.metrics.statistics import DRAWS, SEED
+from medseg.metrics.bootstrap import DRAWS, SEED
 from medseg.reporting import comparison_scatter as scatter
 from medseg.reporting.comparison import METRICS, Comparison, Row
 from medseg.reporting.comparison_words import p_cell, signed, verdict
@@ -46,6 +46,7 @@ def write_comparison(
             "runs": comparison.runs,
             "split": comparison.split,
             "cases": comparison.cases,
+            "patients": comparison.patients,
             "tests": comparison.tests,
             "comparisons": rows,
             "mean_ranks": comparison.ranks,
@@ -54,7 +55,8 @@ def write_comparison(
             "warnings": comparison.warnings,
             "rules": {
                 "difference": "second minus first; relative volume errors without their sign",
-                "interval": f"95 %, percentile bootstrap over cases, {DRAWS} draws, seed {SEED}",
+                "interval": f"95 %, percentile bootstrap over patients, {DRAWS} draws, seed {SEED}",
+                "patients": "differences of one patient are averaged first, where known",
                 "p": "Wilcoxon signed-rank, two-sided; p_holm: Holm over all rows",
                 "null": "not defined, or infinite",
             },

@@ -82,11 +82,14 @@ def panel(row: Row) -> Panel:
         )
         for case, (a, b) in pairs.items()
     )
+    counted = f"{len(points)} cases"
+    if row.paired.n < len(points):
+        counted += f" of {row.paired.n} patients"
     return Panel(
         row=row,
         title=f"{row.label}, {metric.title}",
         alt=(
-            f"{metric.title} of {row.label}, {len(points)} cases: {row.second} is better on "
+            f"{metric.title} of {row.label}, {counted}: {row.second} is better on "
             f"{row.wins}, {row.first} on {row.losses}, equal on {row.ties}."
         ),
         points=points,

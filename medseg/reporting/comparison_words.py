@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from medseg.metrics.statistics import SMALLEST_N
+from medseg.metrics.paired import SMALLEST_N
 from medseg.reporting.comparison import METRICS, Row
 from medseg.reporting.words import number
 

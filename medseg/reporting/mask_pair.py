@@ -12,6 +12,7 @@ from medseg.errors import CaseError, FormatError
 from medseg.geometry.orientation import GridMismatchError, reorient_to, to_closest_ras
 from medseg.geometry.volume import Volume
 from medseg.io.classes import StoredValues, classes_of, values_in
+from medseg.io.dicom_labels import label_objects, read_objects_as_mask
 from medseg.io.picture import SUFFIXES, read_mask
 from medseg.io.volumes import read_volume
 from medseg.labels import LabelScheme
@@ -50,9 +51,9 @@ def assess_values(out: Path, name: str, pred: Path, reference: Path) -> PairValu
         If a file is no mask: not whole numbers, or too many values.
     """
     found = {}
-    for side, path in (("pred", pred), ("reference", reference)):
-        data = read_mask_volume(path).data[0]
-        values = values_in(StoredValues(case=name, path=path, data=data))
+    guess, truth = _read_masks(pred, reference, None)
+    for side, path, volume in (("pred", pred, guess), ("reference", reference, truth)):
+        values = values_in(StoredValues(case=name, path=path, data=volume.data[0]))
         if len(values) > MOST_VALUES:
             raise CaseError(
                 name,
@@ -70,6 +71,7 @@ def assess_pair(
     reference: Path,
     scheme: LabelScheme,
     select: Mapping[str, tuple[int, ...]],
+    numbered: bool = False,
 ) -> AssessedCase:
     """Score a predicted mask file against a reference file, and draw both.
 
@@ -86,14 +88,16 @@ def assess_pair(
         reference holds what the map says, the prediction the label table's values.
     select : mapping of str to tuple of int
         Stored values of each label; others are background.
+    numbered : bool
+        Segments of DICOM objects stand for their numbers, not for the labels they are called as.
 
     Raises
     ------
     CaseError
         If a file cannot be read, or the two do not lie on the same voxels.
     """
-    truth = to_closest_ras(read_mask_volume(reference))
-    guess = read_mask_volume(pred)
+    guess, truth = _read_masks(pred, reference, None if numbered else scheme)
+    truth = to_closest_ras(truth)
     if guess.grid.ndim == 2 and guess.grid.shape != truth.grid.shape:
         raise CaseError(
             name,
@@ -148,6 +152,24 @@ def read_mask_volume(path: Path) -> Volume:
             "write one label map, or one file per structure",
         )
     return volume
+
+
+def _read_masks(pred: Path, reference: Path, scheme: LabelScheme | None) -> tuple[Volume, Volume]:
+    """Read two masks; a DICOM SEG or RTSTRUCT is laid over the voxels of the other one."""
+    objects = [bool(label_objects(path)) for path in (pred, reference)]
+    if all(objects):
+        raise FormatError(
+            f"{pred} and {reference} are both DICOM objects, which hold no grid of the whole scan",
+            "give one of the two as a volume (NIfTI, NRRD, MHA) on the scan's grid",
+        )
+    if objects[0]:
+        truth = read_mask_volume(reference)
+        table = None if scheme is None else replace(scheme, ignore_value=None, label_map=None)
+        return read_objects_as_mask(pred, truth.grid, table), truth
+    guess = read_mask_volume(pred)
+    if objects[1]:
+        return guess, read_objects_as_mask(reference, guess.grid, scheme)
+    return guess, read_mask_volume(reference)
 
 
 def _notes(

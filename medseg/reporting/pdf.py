@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
+
+from PIL import ImageFile
 
 from medseg.errors import MissingExtraError
 
@@ -18,9 +22,18 @@ def check_pdf() -> None:
     """
     if find_spec("weasyprint") is None:
         raise MissingExtraError(
-            "report.pdf is true, and weasyprint is not installed; pip install 'medseg[report]', or "
-            "set report.pdf to false"
+            "a PDF was asked for, and weasyprint is not installed; pip install 'medseg[report]', "
+            "or set report.pdf to false (predict: leave out --dicom-pdf)"
         )
+
+
+def why_no_pdf() -> str:
+    """Return why no PDF can be made here; empty where one can."""
+    try:
+        _weasyprint()
+    except MissingExtraError as error:
+        return str(error)
+    return ""
 
 
 def pdf_bytes(html: str) -> bytes:
@@ -36,14 +49,35 @@ def pdf_bytes(html: str) -> bytes:
     MissingExtraError
         If weasyprint, or a system library that it needs, is not installed.
     """
+    with _strict_images():
+        document: Any = _weasyprint().HTML(string=html)  # not typed
+        made: bytes = document.write_pdf()
+    return made
+
+
+def _weasyprint() -> Any:
+    """Import weasyprint; MissingExtraError where it, or what it needs, is not installed."""
     check_pdf()
     try:
-        import weasyprint
+        with _strict_images():
+            import weasyprint
     except OSError as error:  # its C libraries are loaded at import
         raise MissingExtraError(
-            f"report.pdf is true, and weasyprint finds no Pango ({error}); install it (Debian: "
-            "libpango-1.0-0 libpangoft2-1.0-0), or set report.pdf to false"
+            f"a PDF was asked for, and weasyprint finds no Pango ({error}); install it (Debian: "
+            "libpango-1.0-0 libpangoft2-1.0-0), or set report.pdf to false (predict: leave out "
+            "--dicom-pdf)"
         ) from error
-    document: Any = weasyprint.HTML(string=html)  # not typed
-    made: bytes = document.write_pdf()
-    return made
+    return weasyprint
+
+
+@contextmanager
+def _strict_images() -> Iterator[None]:
+    """Undo what weasyprint's modules do when imported, some of them late.
+
+    They have all of Pillow take cut-off images for whole ones; our readers refuse such files.
+    """
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict

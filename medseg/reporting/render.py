@@ -34,6 +34,8 @@ class About:
     info: DataInfo
     made: str
     """Date, ISO 8601."""
+    foreign: bool = False
+    """The images are none of the data set that ``info`` describes (`medseg predict`)."""
 
 
 @cache

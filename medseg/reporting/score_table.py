@@ -14,7 +14,7 @@ from typing import Any
 from medseg.errors import ConfigError
 
 KEYS = ("case", "label", "split")
-TEXT = frozenset({*KEYS, "fold", "status"})
+TEXT = frozenset({*KEYS, "fold", "status", "patient"})
 """Columns that hold no number."""
 
 Key = tuple[str, str]
@@ -30,6 +30,8 @@ class ScoreTable:
     """Columns that hold numbers."""
     splits: Mapping[str, Mapping[Key, Mapping[str, float]]]
     """Split to (label, case) to column to value; NaN where the cell is empty."""
+    patients: Mapping[str, str] = field(default_factory=dict)
+    """Case to patient, where the table names one."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """What the summary.json beside the table says of the data set; empty without one."""
 
@@ -70,6 +72,7 @@ def read_score_table(file: Path, name: str) -> ScoreTable:
         raise ConfigError(f"{name}: {file} has no scored case; has the run a case with reference?")
     columns = tuple(column for column in header if column not in TEXT)
     splits: dict[str, dict[Key, Mapping[str, float]]] = {}
+    patients: dict[str, str] = {}
     for line, row in rows:
         place = f"{name}: {file}:{line}"
         found = splits.setdefault(row["split"], {})
@@ -80,7 +83,15 @@ def read_score_table(file: Path, name: str) -> ScoreTable:
                 "leave one row"
             )
         found[key] = {column: _value(row[column], column, place) for column in columns}
-    return ScoreTable(name=name, columns=columns, splits=splits, data=_data(file))
+        patient = (row.get("patient") or "").strip()
+        if patient and patients.setdefault(key[1], patient) != patient:
+            raise ConfigError(
+                f"{place}: case {key[1]} is of two patients ({patients[key[1]]}, {patient}); "
+                "correct the column patient"
+            )
+    return ScoreTable(
+        name=name, columns=columns, splits=splits, patients=patients, data=_data(file)
+    )
 
 
 def choose_split(tables: Sequence[ScoreTable], asked: str | None = None) -> str:

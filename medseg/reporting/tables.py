@@ -14,18 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.artefacts import DataInfo
-from medseg.metrics.aggregate import (
-    DRAWS,
-    SEED,
-    ScoredCase,
-    StructureSummary,
-    aggregate,
-    mean_over_structures,
-)
+from medseg.metrics.aggregate import ScoredCase, StructureSummary, aggregate, mean_over_structures
+from medseg.metrics.bootstrap import DRAWS, SEED
 from medseg.metrics.confusion import confusion_scores
 from medseg.reporting.case_context import NOTHING_KNOWN, CaseContext
 from medseg.reporting.case_report import CaseReport, Role, StructureReport
 from medseg.reporting.folds import FoldResult
+from medseg.reporting.quality import EstimateCheck
 from medseg.reporting.words import flags
 
 METRICS = (
@@ -46,6 +41,9 @@ METRICS = (
     "components",
 )
 """Columns of metrics.csv after case, label, split and fold."""
+
+PATIENT = "patient"
+"""Optional last column of metrics.csv: scans of one patient do not count as independent."""
 
 SCORED_ROLES: tuple[Role, ...] = ("test", "validation")
 
@@ -102,15 +100,22 @@ def headline_role(summaries: Mapping[Role, list[StructureSummary]]) -> Role | No
 
 
 def write_metrics(file: Path, reports: Sequence[CaseReport], unit: str) -> None:
-    """Write one row per scored case and structure; undefined is empty, infinite is ``inf``."""
+    """Write one row per scored case and structure; undefined is empty, infinite is ``inf``.
+
+    Where patients are known, the last column names them as ``report.identifiers`` allows.
+    """
+    patients = [PATIENT] if any(report.group for report in reports) else []
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["case", "label", "split", "fold", *(column(m, unit) for m in METRICS)])
+        writer.writerow(
+            ["case", "label", "split", "fold", *(column(m, unit) for m in METRICS), *patients]
+        )
         for report in reports:
             fold = "" if report.fold is None else report.fold
             for score in report.scores:
                 cells = [_cell(getattr(score, metric)) for metric in METRICS]
-                writer.writerow([report.case, score.structure, report.role, fold, *cells])
+                whose = [report.group or ""] if patients else []
+                writer.writerow([report.case, score.structure, report.role, fold, *cells, *whose])
 
 
 def write_summary(
@@ -120,11 +125,13 @@ def write_summary(
     unit: str,
     pixels: Mapping[str, Any] | None = None,
     folds: Sequence[FoldResult] = (),
+    estimates: Sequence[EstimateCheck] = (),
 ) -> None:
     """Write the summary of each split per structure, with the rules it was made by.
 
     ``folds`` are the results of a cross-validation; their cases are the split ``validation``.
-    ``pixels`` is what `confusion_entry` says of the confusion matrix of photographs.
+    ``pixels`` is what `confusion_entry` says of the confusion matrix of photographs, ``estimates``
+    how well the Dice was foretold.
     """
     splits = {
         role: {
@@ -149,6 +156,8 @@ def write_summary(
     }
     if folds:
         document["folds"] = [asdict(one) for one in folds]
+    if estimates:
+        document["expected_dice"] = [asdict(one) for one in estimates if one.cases]
     if pixels is not None:
         document["pixels"] = pixels
     write_json(file, document)
@@ -192,6 +201,7 @@ def write_case_json(
             "standing": [
                 {**asdict(row), "metric": column(row.metric, unit)} for row in context.standings
             ],
+            "expected_dice": [asdict(one) for one in report.expected],
             "estimate": context.estimate,
             "notes": report.notes,
             "data": info.name,

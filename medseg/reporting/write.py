@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.artefacts import ReportFiles
+from medseg.finished import ReportFiles
 from medseg.reporting.case_context import CaseContext, case_contexts
 from medseg.reporting.case_page import render_case_page
 from medseg.reporting.case_report import CaseReport
@@ -21,6 +21,7 @@ from medseg.reporting.pixels import (
 )
 from medseg.reporting.render import About
 from medseg.reporting.tables import (
+    SCORED_ROLES,
     headline,
     write_case_json,
     write_metrics,
@@ -74,10 +75,12 @@ def write_report(
     shutil.rmtree(folder, ignore_errors=True)
     cases = folder / "cases"
     cases.mkdir(parents=True)
-    contexts = case_contexts(cohort.reports, cohort.usual, cohort.training, about.info.modality)
+    contexts = case_contexts(
+        cohort.reports, cohort.usual, cohort.training, about.info.modality, cohort.calibrations
+    )
     for report in cohort.reports:
         context = contexts[report.case]
-        _write_case(cases, report, context, about, inputs[report.case], options)
+        write_case(cases, report, context, about, inputs[report.case], options)
     metrics, summary = folder / "metrics.csv", folder / "summary.json"
     write_metrics(metrics, cohort.reports, cohort.unit)
     found = [pixel_results(cohort.reports, role, class_names) for role in cohort.summaries]
@@ -87,7 +90,15 @@ def write_report(
         pixels = write_pixels(folder, photos[0], photos[1:])
         folders = {name: given.folder for name, given in inputs.items()}
         section = pixel_section(photos, structure_colors(cohort.reports), folders)
-    write_summary(summary, cohort.summaries, about.info, cohort.unit, pixels, cohort.folds)
+    write_summary(
+        summary,
+        cohort.summaries,
+        about.info,
+        cohort.unit,
+        pixels,
+        cohort.folds,
+        [check for role in SCORED_ROLES for check in cohort.estimate_checks(role)],
+    )
     page = render_cohort_page(cohort, about, section)
     (folder / "index.html").write_text(page, encoding="utf-8")
     set_scores = {key: value for one in photos for key, value in pixel_headline(one).items()}
@@ -99,7 +110,7 @@ def write_report(
     )
 
 
-def _write_case(
+def write_case(
     folder: Path,
     report: CaseReport,
     context: CaseContext,
@@ -107,7 +118,21 @@ def _write_case(
     given: ReportInput,
     options: PageOptions,
 ) -> None:
-    """Write the page of one case, its PDF and its JSON, all from the same report."""
+    """Write the page of one case, its PDF and its JSON, all from the same report.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``<case>.html``, ``<case>.json`` and, where asked for, ``<case>.pdf``.
+    report : CaseReport
+    context : CaseContext
+        What the cohort and the training data say about the case.
+    about : About
+        For the footer.
+    given : ReportInput
+        Its pictures.
+    options : PageOptions
+    """
     page = render_case_page(
         report,
         given.folder,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from medseg.artefacts import Dataset, Plan
 from medseg.errors import StageError
-from medseg.planning.planner import Wishes, make_plan
+from medseg.planning.planner import make_plan
+from medseg.planning.wishes import Wishes
 from medseg.settings import NetworkSettings
 from medseg.stages.context import Context
 from medseg.stages.patch_sample import PatchSample
@@ -62,6 +63,10 @@ class Planning:
         plan_at = partial(self._plan, dataset, context.device)
         plan = plan_at(1.0)
         count_parameters(plan)  # builds the network, which checks its arguments
+        if self.train.start is not None:
+            from medseg.training.start import check_start
+
+            logger.info("network.weights: %s", check_start(plan.network, self.train.start))
         room, measured = None, None
         if self.measure:
             room = room_of(context)

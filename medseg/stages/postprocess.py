@@ -10,24 +10,20 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from medseg.artefacts import (
+from medseg.artefacts import Dataset, IngestedCase, Plan, PredictedCase, Predictions, TrainedModel
+from medseg.case import Case
+from medseg.errors import ConfigError
+from medseg.finished import (
     ALL_FOREGROUND,
-    Dataset,
-    IngestedCase,
-    Plan,
     PostprocessRule,
-    PredictedCase,
-    Predictions,
     RuleScores,
     Segmentations,
     SegmentedCase,
-    TrainedModel,
 )
-from medseg.case import Case
-from medseg.errors import ConfigError
 from medseg.geometry.volume import Grid
 from medseg.labels import LabelScheme
 from medseg.registry import nearest
+from medseg.stages.calibrate import expect_dice
 from medseg.stages.context import Context
 from medseg.stages.infer import Infer, bare_outputs
 from medseg.stages.ingest import bare_case
@@ -75,9 +71,11 @@ class Postprocess:
         context: Context,
     ) -> Segmentations:
         """Return the finished predictions and the model folder."""
-        from medseg.model_folder import Inference, read_model_folder, write_model_folder
+        from medseg.model_document import Inference
+        from medseg.model_folder import read_model_folder, write_model_folder
         from medseg.postprocess.export import label_colours
         from medseg.postprocess.rules import acting_rules, check_rules
+        from medseg.reporting.quality import write_quality
 
         ingested = {one.case.id: one for one in dataset.cases}
         scheme = bare_outputs(plan.scheme)
@@ -100,8 +98,15 @@ class Postprocess:
         )
         folder = context.workdir / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
+        calibrations, expected = expect_dice(
+            ingested, scheme, results.done, context, _memory(dataset.cases)
+        )
         cases = tuple(
-            replace(done, file=Path(shutil.copyfile(done.file, folder / done.file.name)))
+            replace(
+                done,
+                file=Path(shutil.copyfile(done.file, folder / done.file.name)),
+                expected=expected[done.id],
+            )
             for done in results.done.values()
         )
         coloured = [done for done in results.done.values() if done.colour is not None]
@@ -118,14 +123,20 @@ class Postprocess:
             inference=Inference(
                 overlap=self.infer.overlap,
                 mirror=self.infer.mirror,
+                shifts=self.infer.shifts,
                 precision=self.infer.precision,
                 skip_empty=self.infer.skip_empty,
                 adaptive=self.infer.adaptive,
                 scales=self.infer.scales,
+                crf=self.infer.crf,
             ),
             previous=read_model_folder(Path(previous)).folder if previous is not None else None,
         )
-        return Segmentations(cases=cases, rules=rules, model=model_folder)
+        _keep_background(model_folder, dataset, plan, results.done, context)
+        write_quality(model_folder, calibrations)
+        return Segmentations(
+            cases=cases, rules=rules, model=model_folder, calibrations=calibrations
+        )
 
     def _rules(
         self,
@@ -140,6 +151,38 @@ class Postprocess:
         if isinstance(self.rules, Mapping):
             return tuple(PostprocessRule(structure=name, **s) for name, s in self.rules.items())
         return learn_rules(ingested, scheme, predictions, context)
+
+
+def _keep_background(
+    folder: Path,
+    dataset: Dataset,
+    plan: Plan,
+    done: Mapping[str, SegmentedCase],
+    context: Context,
+) -> None:
+    """Write into the model folder what pages of new cases compare them with."""
+    from medseg.reporting.background import (
+        case_sizes,
+        make_background,
+        scans_of_training,
+        write_background,
+    )
+
+    ingested = {one.case.id: one for one in dataset.cases}
+    items = {
+        name: {
+            "pred": one.pred,
+            "case": bare_case(ingested[name].case),
+            "digest": ingested[name].digest,
+            "scheme": bare_outputs(plan.scheme),
+        }
+        for name, one in done.items()
+        if one.split == "train" and ingested[name].case.label
+    }
+    sizes = context.map_cases(case_sizes, items, memory=_memory(dataset.cases)).done
+    patients = {name: ingested[name].case.group or name for name in sizes}
+    background = make_background(sizes, patients, scans_of_training(dataset, plan))
+    write_background(folder, background)
 
 
 def learn_rules(
@@ -237,6 +280,7 @@ def finish_case(
 ) -> SegmentedCase:
     """Clean one prediction and write it on the grid of its input; a photograph's in colour too."""
     from medseg.io.store import open_array, write_array
+    from medseg.metrics.expected_dice import clues_left
     from medseg.postprocess.export import (
         prediction_name,
         stored_grid,
@@ -249,9 +293,16 @@ def finish_case(
     file = out / prediction_name(pred.id, grid.ndim)
     write_prediction(file, indices, grid, stored_grid(grid, orientation), scheme)
     store = write_array(out / "pred.b2nd", indices)
-    colour = write_coloured(out / "colour.png", indices, colours) if colours else None
+    values = [label.value for label in scheme.labels]
+    colour = write_coloured(out / "colour.png", indices, colours, values) if colours else None
     return SegmentedCase(
-        id=pred.id, split=pred.split, fold=pred.fold, file=file, pred=store, colour=colour
+        id=pred.id,
+        split=pred.split,
+        fold=pred.fold,
+        file=file,
+        pred=store,
+        colour=colour,
+        clues=clues_left(pred.clues, indices, scheme),
     )
 
 

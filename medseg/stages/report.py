@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import medseg
-from medseg.artefacts import (
-    Dataset,
-    IngestedCase,
-    Plan,
-    ReportFiles,
-    Segmentations,
-    SegmentedCase,
-    SetAside,
-    TrainedModel,
-)
+from medseg.artefacts import Dataset, IngestedCase, Plan, SetAside, TrainedModel
 from medseg.case import Case
+from medseg.expected import ExpectedDice
+from medseg.finished import ReportFiles, Segmentations, SegmentedCase
+from medseg.identifiers import Identifiers, shown_patients
 from medseg.stages.context import CaseResults, Context
 
 if TYPE_CHECKING:
     from medseg.reporting.assess import AssessedCase
     from medseg.reporting.case_report import CaseReport, Role
     from medseg.reporting.render import About
-    from medseg.reporting.scan_checks import TrainingScans
     from medseg.reporting.write import ReportInput
 
 BYTES_PER_VOXEL = 10
@@ -38,8 +31,9 @@ class Report:
 
     writes: ClassVar[str] = "report"
     publishes: ClassVar[tuple[str, ...]] = ("report",)
-    identifiers: Literal["drop", "keep"] = "drop"
-    """keep: patient identifiers of the source files may appear in the report."""
+    identifiers: Identifiers = "drop"
+    """Patients in ids, tables, MLflow and pages: ``drop`` numbers them, ``hash`` gives each the
+    same hash in every run, ``keep`` leaves their ids and file names as they are."""
     viewer: bool = True
     """Put an interactive viewer into each case page (1 to 7 MB)."""
     pdf: bool = False
@@ -60,6 +54,7 @@ class Report:
         context: Context,
     ) -> ReportFiles:
         """Return the report's files."""
+        from medseg.reporting.background import scans_of_training
         from medseg.reporting.cohort_page import Cohort
         from medseg.reporting.tables import summaries_by_role
         from medseg.reporting.words import usual_components
@@ -67,7 +62,8 @@ class Report:
 
         ingested = {case.case.id: case for case in dataset.cases}
         assessed = _assess(dataset, segmentations, ingested, context)
-        reports, inputs = self._collect(assessed.done, ingested)
+        expected = {one.id: one.expected for one in segmentations.cases}
+        reports, inputs = self._collect(assessed.done, ingested, expected)
         cohort = Cohort(
             reports=reports,
             summaries=summaries_by_role(reports),
@@ -76,8 +72,9 @@ class Report:
             decisions=plan.decisions,
             rules=segmentations.rules,
             histories={one.fold: one.history for one in model.folds},
-            training=_training(dataset, plan),
+            training=scans_of_training(dataset, plan),
             stages=context.earlier_stages,
+            calibrations=segmentations.calibrations,
         )
         names = ("background", *(label.name for label in dataset.scheme.labels))
         return write_report(
@@ -90,18 +87,28 @@ class Report:
         )
 
     def _collect(
-        self, assessed: Mapping[str, AssessedCase], ingested: Mapping[str, IngestedCase]
+        self,
+        assessed: Mapping[str, AssessedCase],
+        ingested: Mapping[str, IngestedCase],
+        expected: Mapping[str, tuple[ExpectedDice, ...]],
     ) -> tuple[tuple[CaseReport, ...], dict[str, ReportInput]]:
         """Read the case reports back and add what the data set knows of each case."""
         from medseg.reporting.case_report import load_report
         from medseg.reporting.write import ReportInput
 
         reports, inputs = [], {}
+        groups = {name: ingested[name].case.group for name in assessed}
+        patients = shown_patients(groups, self.identifiers, again=True)
         for name, found in assessed.items():
             source = ingested[name]
             notes = tuple(self._cleaned(text) for text in source.warnings)
-            group = source.case.group
-            reports.append(replace(load_report(found.report), notes=notes, group=group))
+            report = replace(
+                load_report(found.report),
+                notes=notes,
+                group=patients[name],
+                expected=expected.get(name, ()),
+            )
+            reports.append(report)
             inputs[name] = ReportInput(folder=found.folder, identifiers=self._identity(source))
         return tuple(reports), inputs
 
@@ -118,7 +125,7 @@ class Report:
 
     def _identity(self, source: IngestedCase) -> dict[str, str]:
         """Return what identifies a case's patient, where it may be shown."""
-        if self.identifiers == "drop":
+        if self.identifiers != "keep":
             return {}
         shown = {"Image files": ", ".join(file.path.name for file in source.case.image)}
         return {"Patient": source.case.group, **shown} if source.case.group else shown
@@ -156,18 +163,6 @@ def _assess(
         largest = max(largest, voxels)
     per_voxel = 4 * len(dataset.info.channels) + BYTES_PER_VOXEL
     return context.map_cases(assess_case, items, memory=largest * per_voxel)
-
-
-def _training(dataset: Dataset, plan: Plan) -> TrainingScans | None:
-    """Sum up the training scans, to tell which other scans are unlike them."""
-    from medseg.reporting.scan_checks import training_scans
-
-    scans = [case for case in dataset.cases if case.split == "train"]
-    intensity = None
-    if plan.normalization and plan.normalization[0].scheme == "ct":
-        known = dataset.fingerprint.intensities[:1]
-        intensity = next(((i.percentile_00_5, i.percentile_99_5) for i in known), None)
-    return training_scans([s.grid for s in scans], [s.orientation for s in scans], intensity)
 
 
 def _role(segmented: SegmentedCase, source: IngestedCase) -> Role:

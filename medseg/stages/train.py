@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -17,22 +17,28 @@ from medseg.artefacts import (
     TrainedFold,
     TrainedModel,
 )
-from medseg.errors import ConfigError, StageError
-from medseg.labels import LabelScheme
-from medseg.stages.context import Context, Progress
+from medseg.errors import ConfigError
+from medseg.settings import NetworkSettings
+from medseg.stages.context import Context
+from medseg.stages.train_folds import check_folds, chosen_folds
+from medseg.stages.train_loss import DEFAULT_LOSS, planned_loss, weighed_loss
+from medseg.stages.train_monitor import ContextMonitor
+from medseg.training.cycles import SelfCorrection
 
 if TYPE_CHECKING:
-    from medseg.training.task import Recipe
+    from medseg.training.task import Recipe, Start
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
-DEFAULT_LOSS = {"name": "dice_ce"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Fit the network; a killed run goes on from its last checkpoint, exactly."""
+    """Fit the network; a killed run goes on from its last checkpoint, exactly.
+
+    ``network`` is another section of the config, of which the weights to begin from are used here.
+    """
 
     writes: ClassVar[str] = "model"
     budget: str = "auto"
@@ -73,9 +79,15 @@ class Train:
     """Decay of the running average of weights that is validated and kept; 0 for none, ``auto`` for
     one that looks back over about 5 % of the steps so far, however many. A plateau budget always
     averages: there 0 is ``auto``."""
+    self_correction: SelfCorrection | None = None
+    """Correct the labels by a running average of networks in cycles at the end of the training, for
+    annotations that are often wrong; ``{}`` takes its defaults. See ``docs/training.md``."""
     hard_cases: bool = False
     """Draw cases with a high training loss oftener: by their mean loss over the average of all,
     from 0.5 to 3 times, moved after each validation; ``sampling.csv`` shows it."""
+    score: Literal["auto", "dice", "miou"] = "auto"
+    """What decides which step is kept: the mean Dice of the validation cases, or the mIoU over all
+    their pixels; auto: mIoU for photographs, else Dice."""
     compile: bool | Literal["auto"] = "auto"
     """``torch.compile``; auto: on CUDA where a trial shows it to be faster and the budget is long
     enough (20 min, 20 000 steps), never on a CPU."""
@@ -90,6 +102,7 @@ class Train:
     sync_batchnorm: bool = False
     """Let batch norm take its statistics over the patches of all devices; on CUDA alone."""
     seed: int = 0
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
     def __post_init__(self) -> None:
         from medseg.training.schedule import Budget
@@ -110,6 +123,11 @@ class Train:
         check_folds(self.folds)
         if self.ema != "auto" and not 0 <= self.ema < 1:
             raise ConfigError(f"train.ema is {self.ema}; it must be at least 0 and below 1")
+        if self.self_correction is not None and (self.ema != 0 or "plateau" in self.budget):
+            raise ConfigError(
+                "train.self_correction keeps an average of its own, over a budget that is known; "
+                "leave out train.ema, and give train.budget a time or steps"
+            )
         if self.encoder_lr <= 0:
             raise ConfigError(f"train.encoder_lr is {self.encoder_lr}; it must be above 0")
         if self.momentum != "auto" and not 0 < self.momentum < 1:
@@ -126,6 +144,21 @@ class Train:
 
             check_loss(with_class_weights(self.loss, lambda _: None))
 
+    def inputs_token(self) -> str:
+        """Name the content of the weights to begin from, as a part of the stage's key."""
+        if self.network.weights_file is None:
+            return ""
+        with self.network.weights_file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    @property
+    def start(self) -> Start | None:
+        """The weights that every fold begins from; None: random ones."""
+        from medseg.training.task import Start
+
+        file = self.network.weights_file
+        return None if file is None else Start(file=file, inflate=self.network.inflate)
+
     def run(
         self, resampled: Resampled, patches: PatchIndex, plan: Plan, context: Context
     ) -> TrainedModel:
@@ -133,40 +166,29 @@ class Train:
         from medseg.training.task import split_fold
 
         cases = tuple(c for c in resampled.cases if c.split == "train" and c.label is not None)
-        folds = self.chosen_folds(cases)
+        folds = chosen_folds(self.folds, cases)
         located = {row.id for row in patches.locations}
         for fold in folds:  # what cannot be trained is said before the first hour
             split_fold(cases, fold, located)
         budget = self.recipe(plan, context.device).budget
+        token, start = self.inputs_token(), self.start
         members = []
         with context.progress(budget.total * len(folds), budget.unit) as progress:
             for fold in folds:
                 monitor = ContextMonitor(context, progress, fold if len(folds) > 1 else None)
                 item = {
-                    "stage": replace(self, folds=fold, memory="auto"),  # the plan has fitted it
+                    # the plan has fitted memory and network; of the weights, content counts
+                    "stage": replace(self, folds=fold, memory="auto", network=NetworkSettings()),
                     "fold": fold,
+                    "begins": (token, self.network.inflate),
                     "plan": without_origin(plan),
                     "patches": patches,
                     "cases": cases,
                 }
-                shared = {"monitor": monitor, "device": context.device}
+                shared = {"monitor": monitor, "device": context.device, "start": start}
                 members.append(context.once(train_fold, f"fold {fold}", item, shared=shared))
                 monitor.fill(budget.total)
         return TrainedModel(network=plan.network, folds=tuple(members))
-
-    def chosen_folds(self, cases: Sequence[ResampledCase]) -> tuple[int, ...]:
-        """Return the numbers of the folds to train, in order."""
-        if isinstance(self.folds, int):
-            return (self.folds,)
-        if self.folds != "all":
-            return tuple(sorted(self.folds))
-        found = sorted({c.fold for c in cases if c.fold is not None})
-        if not found:
-            raise StageError(
-                "train: no annotated case has a fold, so train.folds=all names none; set "
-                "'splits.folds' in the manifest to 2 or more"
-            )
-        return tuple(found)
 
     def recipe(self, plan: Plan, device: str) -> Recipe:
         """Resolve every ``auto`` for a device; class weights by a rule are left out."""
@@ -190,6 +212,7 @@ class Train:
             precision=choose_precision(device) if self.precision == "auto" else self.precision,
             augment=dict(self.augment),
             ema="auto" if budget.plateau and self.ema == 0 else self.ema,
+            self_correction=self.self_correction,
             hard_cases=self.hard_cases,
             compile=self.compile,
             validations=self.validations,
@@ -200,76 +223,37 @@ class Train:
         )
 
 
-def planned_loss(
-    loss: dict[str, Any] | list[dict[str, Any]], plan: Plan
-) -> dict[str, Any] | list[dict[str, Any]]:
-    """Let the default loss take its Dice as planned; a loss that was chosen stands as it is."""
-    return {**DEFAULT_LOSS, "batch": True} if loss == DEFAULT_LOSS and plan.batch_dice else loss
-
-
-def weighed_loss(
-    loss: dict[str, Any] | list[dict[str, Any]], cases: Sequence[ResampledCase], scheme: LabelScheme
-) -> dict[str, Any] | list[dict[str, Any]]:
-    """Put numbers in place of the rules for class weights, from the labels of training cases.
-
-    Raises
-    ------
-    ConfigError
-        If the network's outputs are regions, which overlap.
-    """
-    from medseg.io.store import open_array
-    from medseg.losses.class_frequency import (
-        Rule,
-        class_counts,
-        class_weights,
-        say_weights,
-        with_class_weights,
-    )
-
-    counted: list[Any] = []  # once, for all terms that ask
-
-    def weigh(rule: Rule) -> list[float]:
-        if scheme.regions:
-            raise ConfigError(
-                f"train.loss: class_weights '{rule}' is for labels, and regions overlap; give one "
-                "number per region"
-            )
-        if not counted:
-            labels = (open_array(c.label).read_all() for c in cases if c.label is not None)
-            counted.extend(class_counts(labels, scheme.num_classes))
-        weights = class_weights(counted[0], counted[1], rule)
-        say_weights(rule, scheme.output_names, weights)
-        return weights
-
-    return with_class_weights(loss, weigh)
-
-
 def train_fold(
     *,
     out: Path,
     stage: Train,
     fold: int,
+    begins: tuple[str, bool],  # noqa: ARG001 - what `start` holds, so it is part of the key
     plan: Plan,
     patches: PatchIndex,
     cases: tuple[ResampledCase, ...],
     monitor: ContextMonitor,
     device: str,
+    start: Start | None,
 ) -> TrainedFold:
     """Train on all folds but one; go on from what a killed training left in ``out``."""
     from medseg.training.launch import train
     from medseg.training.loop import best_weights
     from medseg.training.state import HISTORY
     from medseg.training.task import Task, split_fold
+    from medseg.training.validation import choose_score
 
     training, validation = split_fold(cases, fold, {row.id for row in patches.locations})
+    score = choose_score(stage.score, plan.scheme, validation)
     loss = planned_loss(weighed_loss(stage.loss, training, plan.scheme), plan)
     task = Task(
-        recipe=replace(stage.recipe(plan, device), loss=loss),
+        recipe=replace(stage.recipe(plan, device), loss=loss, score=score),
         plan=plan,
         patches=patches,
         train=training,
         validation=validation,
         folder=out,
+        start=start,
     )
     logger.info(
         "fold %d: training on %d cases, validating on %d", fold, len(training), len(validation)
@@ -288,52 +272,7 @@ def train_fold(
     )
 
 
-def check_folds(folds: int | list[int] | Literal["all"]) -> None:
-    """Refuse negative, repeated and missing fold numbers."""
-    if folds == "all":
-        return
-    numbers = [folds] if isinstance(folds, int) else folds
-    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        raise ConfigError(
-            f"train.folds is {folds}; it must be all, a fold's number (0 or more), or a list of "
-            "different ones such as [0, 1, 2]"
-        )
-
-
 def without_origin(plan: Plan) -> Plan:
     """Keep of a plan what decides a training: where data and numbers came from does not."""
     info = replace(plan.info, name="", title="", licence="", citation="", digest="")
     return replace(plan, info=info, decisions=())
-
-
-class ContextMonitor:
-    """Hands what a training tells to the runner; of several folds, under the fold's name.
-
-    Parameters
-    ----------
-    context : Context
-    progress : Progress
-        One bar for all folds.
-    fold : int, optional
-        Given where there are several: metrics become ``fold<k>/train/loss`` and so on.
-    """
-
-    def __init__(self, context: Context, progress: Progress, fold: int | None = None) -> None:
-        self.context, self.progress, self.fold = context, progress, fold
-        self.used = 0.0
-
-    def advance(self, amount: float, note: str) -> None:
-        """Move the bar."""
-        self.used += amount
-        where = "" if self.fold is None else f"fold {self.fold} "
-        self.progress.advance(amount, note=f"{where}{note}".strip())
-
-    def fill(self, total: float) -> None:
-        """Move the bar to the end of this fold's share: it may have been known already."""
-        if self.used < total:
-            self.advance(total - self.used, "")
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Hand metrics to the tracker."""
-        prefix = "" if self.fold is None else f"fold{self.fold}/"
-        self.context.log_metrics({f"{prefix}{name}": v for name, v in metrics.items()}, step)

@@ -79,6 +79,8 @@ class Clock:
         recipe, state = self.recipe, self.state
         if recipe.budget.plateau:
             factor = plateau.lr_factor(self.used, self.total, state.cool_down_from)
+        elif recipe.self_correction is not None:
+            factor = recipe.self_correction.lr_factor(self.share, recipe.schedule)
         else:
             factor = lr_factor(self.share, recipe.schedule)
         return recipe.lr * state.lr_scale * factor
@@ -98,9 +100,8 @@ class Clock:
 
     def watch_plateau(self) -> None:
         """Begin to cool down once validation has risen no more for long enough."""
-        dice = [row["val/dice/mean"] for row in self.state.history]
         late = self.used >= plateau.LEAST_SHARE * self.total
-        if self.recipe.budget.plateau and late and plateau.has_stalled(dice):
+        if self.recipe.budget.plateau and late and plateau.has_stalled(self.state.course()):
             self.cool_down("validation rises no more")
 
     def cool_down(self, why: str) -> None:
@@ -133,7 +134,8 @@ class Clock:
         state, budget = self.state, self.recipe.budget
         note = f"step {state.step}, loss {recent.means()['loss']:.3f}"
         if state.best_dice:
-            note += f", best Dice {state.best_dice['mean']:.3f}"
+            name, best = state.best
+            note += f", best {name} {best:.3f}"
         if self.wait_share > TOLD_WAIT:
             note += f", waits {self.wait_share:.0%} for data"
         used = min(budget.total, budget.used(state.step, now - self.started))

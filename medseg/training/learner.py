@@ -15,7 +15,9 @@ from medseg.networks import build_network
 from medseg.training.ema import Average
 from medseg.training.muon import Muon
 from medseg.training.rng import restore_rng, rng_state
-from medseg.training.speed import Speed, rule_of_thumb
+from medseg.training.self_correction import Running
+from medseg.training.speed import Speed, lay_out, rule_of_thumb
+from medseg.training.start import load_start, write_table
 from medseg.training.state import State
 from medseg.training.task import Recipe, Task
 from medseg.transforms import Augmenter
@@ -44,10 +46,13 @@ class Learner:
     augment: Augmenter
     average: Average | None
     speed: Speed
+    running: Running | None = None
 
     @property
     def kept(self) -> nn.Module:
         """The network that is validated and kept: the average where there is one."""
+        if self.running and self.running.count:
+            return self.running.network
         return self.average.network if self.average else self.module
 
     def content(self, state: State) -> dict[str, Any]:
@@ -55,6 +60,7 @@ class Learner:
         return {
             "network": self.module.state_dict(),
             "average": self.average.network.state_dict() if self.average else None,
+            "running": self.running.to_dict() if self.running else None,
             "optimizer": self.bare_optimizer.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "rng": rng_state(),
@@ -67,13 +73,17 @@ class Learner:
         self.module.load_state_dict(content["network"])
         if self.average:
             self.average.network.load_state_dict(content["average"])
+        if self.running:
+            self.running.load(content["running"])
         self.bare_optimizer.load_state_dict(content["optimizer"])
         self.fabric.strategy.precision.load_state_dict(content["scaler"])
         restore_rng(content["rng"])
         return State.from_dict(content["state"])
 
 
-def build_learner(fabric: Fabric, task: Task, speed: Speed | None = None) -> Learner:
+def build_learner(
+    fabric: Fabric, task: Task, speed: Speed | None = None, *, resumes: bool = False
+) -> Learner:
     """Build all parts; equal seeds give equal weights on every process.
 
     Parameters
@@ -82,15 +92,25 @@ def build_learner(fabric: Fabric, task: Task, speed: Speed | None = None) -> Lea
     task : Task
     speed : Speed, optional
         What a trial or an earlier attempt chose; None: the rule of thumb.
+    resumes : bool
+        A checkpoint follows, so the weights that the task starts from are not read.
+
+    Raises
+    ------
+    ConfigError
+        If nothing of those weights fits the network.
     """
     recipe, plan = task.recipe, task.plan
     torch.manual_seed(recipe.seed)
     module = build_network(plan.network, plan.slice_axis)
+    if task.start is not None and not resumes:
+        report = load_start(module, task.start)
+        if fabric.is_global_zero:
+            write_table(task.folder, report)
     if recipe.sync_batchnorm and fabric.world_size > 1:
         module = sync_batch_norm(module, fabric.device)
     way = speed or rule_of_thumb(module, fabric.device, recipe)
-    volumes = any(p.ndim == 5 for p in module.parameters())
-    module.to(memory_format=way.layout(3 if volumes else 2))  # type: ignore[call-overload]
+    lay_out(module, way)
     optimizer = build_optimizer(module, recipe)
     # What is compiled shares its weights with the bare module, which validates and is saved.
     called: Any = torch.compile(module) if way.compile else module
@@ -113,6 +133,7 @@ def build_learner(fabric: Fabric, task: Task, speed: Speed | None = None) -> Lea
             previous=plan.previous_classes,
         ),
         average=Average(module, recipe.ema) if recipe.ema != 0 else None,
+        running=Running(module) if recipe.self_correction is not None else None,
         speed=way,
     )
 

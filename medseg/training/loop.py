@@ -16,6 +16,7 @@ from medseg.training.learner import Learner
 from medseg.training.meter import NotFiniteError
 from medseg.training.rng import generator_at
 from medseg.training.rounds import log_losses, validation_round, weights_file
+from medseg.training.self_correction import end_phase
 from medseg.training.session import Session
 from medseg.training.state import State
 from medseg.training.stop import SAME_SIGNAL_S, GracefulStop, Stopped
@@ -73,6 +74,9 @@ def advance(run: Session, stop: GracefulStop) -> bool:
     """
     learner, state, clock, recipe = run.learner, run.state, run.clock, run.task.recipe
     progress = clock.progress()
+    phases, running = recipe.self_correction, learner.running
+    if phases and running and phases.phases_done(progress) > running.count:
+        end_phase(run, running)
     if clock.logs_due() > state.logged:
         log_losses(run)
     if clock.validations_due() > state.validated:
@@ -123,6 +127,9 @@ def train_step(
     batch = batch.to(fabric.device)
     generator = generator_at(task.recipe.seed, step, fabric.global_rank)
     image, label = learner.augment(batch.image, batch.label, generator)  # (B, C, *s), (B, *s)
+    if learner.running:
+        with fabric.autocast():
+            label = learner.running.correct(image, label, batch.annotated, task.plan.scheme)
     output = learner.network(image)  # under autocast
     prediction = output if isinstance(output, Prediction) else Prediction(output)
     loss, terms = supervise(

@@ -25,7 +25,7 @@ GROWTH = 1.15
 PATIENCE = 4
 """Validations without a rise that end the plateau: then 43 % of the training brought nothing."""
 MIN_RISE = 1e-3
-"""Mean Dice that counts as a rise."""
+"""Of the score that decides (mean Dice or mIoU), what counts as a rise."""
 LEAST_SHARE = 1 / 50
 """Share of the bound before which no plateau is believed."""
 COOL_DOWN = 0.2
@@ -46,22 +46,22 @@ def validations_due(used: float, total: float) -> int:
     return 1 + math.floor(math.log(used / first) / math.log(GROWTH) + 1e-9)
 
 
-def has_stalled(dice: Sequence[float]) -> bool:
+def has_stalled(scores: Sequence[float]) -> bool:
     """Tell whether none of the last `PATIENCE` validations rose above the best before them.
 
-    A mean Dice that is still 0 has not stalled: nothing has been learned yet.
+    A score that is still 0 has not stalled: nothing has been learned yet.
 
     Parameters
     ----------
-    dice : sequence of float
-        Mean Dice of every validation so far; NaN counts as 0.
+    scores : sequence of float
+        Mean Dice or mIoU of every validation so far; NaN counts as 0.
 
     Examples
     --------
     >>> has_stalled([0.5, 0.8, 0.79, 0.8, 0.8005, 0.8]), has_stalled([0.8, 0.79, 0.8, 0.81, 0.8])
     (True, False)
     """
-    values = [0.0 if math.isnan(value) else value for value in dice]
+    values = [0.0 if math.isnan(value) else value for value in scores]
     before = max(values[:-PATIENCE], default=0.0)
     return before > 0 and max(values[-PATIENCE:]) < before + MIN_RISE
 

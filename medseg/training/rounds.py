@@ -16,7 +16,7 @@ from medseg.training.draws import count_draws, write_draws
 from medseg.training.session import Session
 from medseg.training.stop import GracefulStop
 from medseg.training.task import Task
-from medseg.training.validation import mean_dice, validate
+from medseg.training.validation import SetScores, mean_dice, pixel_scores, together, validate
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +61,16 @@ def validation_round(run: Session, stop: GracefulStop) -> None:
         return
     run.check()
     due, progress, lr = clock.validations_due(), clock.share, clock.lr()
-    dice = _score(run, stop)
+    dice, pixels = _score(run, stop)
     state.validated = due
     stale = weights_file(run.task, state.best_step) if state.best_dice else None
-    better = state.is_better(dice)
+    better = state.is_better(dice, pixels)
     if better:
-        state.best_step, state.best_dice = state.step, dice
+        state.best_step, state.best_dice, state.best_pixels = state.step, dice, pixels
         if run.fabric.is_global_zero:
             save_weights(weights_file(run.task, state.step), run.learner.kept)
+    found = {f"val/dice/{name}": value for name, value in dice.items()}
+    found |= {f"val/{name}": value for name, value in pixels.items()}
     state.history.append(
         {
             "step": state.step,
@@ -77,7 +79,7 @@ def validation_round(run: Session, stop: GracefulStop) -> None:
             "train/lr": lr,
             "recoveries": state.recoveries,
             **_named(state.interval.means()),
-            **{f"val/dice/{name}": value for name, value in dice.items()},
+            **found,
         }
     )
     sampled = _tell_draws(run)
@@ -90,13 +92,15 @@ def validation_round(run: Session, stop: GracefulStop) -> None:
         state.write_history(run.task.folder)
         if better and stale is not None and stale != weights_file(run.task, state.step):
             stale.unlink(missing_ok=True)
-    val = {f"val/dice/{name}": value for name, value in dice.items() if value == value}
-    run.monitor.log({**val, **sampled}, state.step)
+    known = {name: value for name, value in found.items() if value == value}
+    run.monitor.log({**known, **sampled}, state.step)
+    name, best = state.best
     logger.info(
-        "step %d: validation Dice %.4f (best %.4f at step %d)",
+        "step %d: validation %s %.4f (best %.4f at step %d)",
         state.step,
-        dice["mean"],
-        state.best_dice["mean"],
+        name,
+        state.course()[-1],
+        best,
         state.best_step,
     )
 
@@ -106,8 +110,16 @@ def weights_file(task: Task, step: int) -> Path:
     return task.folder / f"best-{step:08d}.safetensors"
 
 
-def _score(run: Session, stop: GracefulStop) -> dict[str, float]:
-    """Return the mean Dice per structure over all processes' cases; note the time it took."""
+def _score(run: Session, stop: GracefulStop) -> tuple[dict[str, float], dict[str, float]]:
+    """Score all processes' cases; note the time it took.
+
+    Returns
+    -------
+    dice : dict
+        Mean Dice per structure.
+    pixels : dict
+        Scores over all pixels of the set; empty unless mIoU decides.
+    """
     task, state, fabric = run.task, run.state, run.fabric
     started = time.monotonic()
     mine = task.validation[fabric.global_rank :: fabric.world_size]
@@ -116,13 +128,17 @@ def _score(run: Session, stop: GracefulStop) -> dict[str, float]:
         for buffer in kept.buffers():
             distributed.broadcast(buffer, 0)
     scores = validate(kept, mine, task.plan, fabric.device, precision, stop.check)
-    dice = mean_dice(_gather(scores, fabric), task.plan.scheme)
+    scores = _gather(scores, fabric)
+    dice = mean_dice(scores.dice, task.plan.scheme)
+    pixels: dict[str, float] = {}
+    if task.recipe.score == "miou":
+        pixels = pixel_scores(scores.pixels, task.plan.scheme)
     run.clock.progress()
     spent = float(fabric.broadcast(time.monotonic() - started))
     state.validation_seconds += spent
     state.longest_validation = max(state.longest_validation, spent)
     state.logged_seconds += spent  # steps per second are those of training
-    return dice
+    return dice, pixels
 
 
 def _tell_draws(run: Session) -> dict[str, float]:
@@ -173,10 +189,10 @@ def _named(means: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _gather(scores: dict[str, list[float]], fabric: Fabric) -> dict[str, list[float]]:
+def _gather(scores: SetScores, fabric: Fabric) -> SetScores:
     """Bring the scores of all processes together."""
     if fabric.world_size == 1:
         return scores
-    parts: list[dict[str, list[float]]] = [{} for _ in range(fabric.world_size)]
+    parts = [scores] * fabric.world_size
     distributed.all_gather_object(parts, scores)
-    return {case: row for part in parts for case, row in part.items()}
+    return together(parts)

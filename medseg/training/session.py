@@ -40,7 +40,7 @@ class Session:
         self.fabric, self.task, self.monitor = fabric, task, monitor
         saved = load_checkpoint(task.folder)
         speed = Speed(**saved["speed"]) if saved else choose_speed(fabric, task)
-        self.learner = build_learner(fabric, task, speed)
+        self.learner = build_learner(fabric, task, speed, resumes=saved is not None)
         self.state = self.learner.load(saved) if saved else State()
         self.clock = Clock(fabric, task, self.state)
         self.sampler = PatchSampler(task.patches, task.train, task.plan.patch_size)

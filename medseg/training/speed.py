@@ -78,6 +78,19 @@ def rule_of_thumb(module: nn.Module, device: torch.device, recipe: Recipe) -> Sp
     return Speed(channels_last=last, compile=recipe.compile is True)
 
 
+def lay_out(module: nn.Module, way: Speed) -> None:
+    """Bring the kernels of convolutions to a memory layout, in place.
+
+    ``module.to(memory_format=...)`` refuses a 3-D network with a parameter of four axes, such as a
+    factor per channel of shape (channels, 1, 1, 1).
+    """
+    ndim = 3 if any(p.ndim == 5 for p in module.parameters()) else 2
+    layout = way.layout(ndim)
+    for value in (*module.parameters(), *module.buffers()):
+        if value.ndim == ndim + 2:
+            value.data = value.data.to(memory_format=layout)
+
+
 def fastest(module: nn.Module, rule: Speed, recipe: Recipe, timer: Timer) -> Speed:
     """Return the rule, or what a trial shows to be faster."""
     rule = replace(rule, compile=False)
@@ -117,10 +130,9 @@ def step_timer(task: Task, device: torch.device) -> Timer:
 
     def timer(module: nn.Module, way: Speed) -> float:
         size = task.plan.patch_size
-        volumes = any(p.ndim == 5 for p in module.parameters())
         with torch.random.fork_rng(devices=cuda):
-            trial: Any = copy.deepcopy(module).to(device)
-            trial = trial.to(memory_format=way.layout(3 if volumes else 2)).train()
+            trial: Any = copy.deepcopy(module).to(device).train()
+            lay_out(trial, way)
             trial = torch.compile(trial) if way.compile else trial
             channels = int(task.plan.network.arguments["in_channels"])
             image = torch.randn(task.recipe.batch_size, channels, *size, device=device)

@@ -34,6 +34,8 @@ class State:
     best_step: int = 0
     best_dice: dict[str, float] = field(default_factory=dict)
     """Validation Dice per structure, and ``mean``, at the best step."""
+    best_pixels: dict[str, float] = field(default_factory=dict)
+    """What `medseg.training.validation.pixel_scores` says of the best step, where mIoU decides."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One row per validation."""
     lr_scale: float = 1.0
@@ -55,10 +57,29 @@ class State:
     interval: Meter = field(default_factory=Meter)
     """Losses since the last validation."""
 
-    def is_better(self, dice: dict[str, float]) -> bool:
-        """Tell whether a validation is at least as good as the best so far."""
-        best = self.best_dice.get("mean", math.nan)
-        return math.isnan(best) or dice["mean"] >= best
+    @property
+    def best(self) -> tuple[str, float]:
+        """The name of the score that decides, and its best value so far; NaN before any."""
+        if self.best_pixels:
+            return "mIoU", self.best_pixels["miou"]
+        return "Dice", self.best_dice.get("mean", math.nan)
+
+    def is_better(self, dice: dict[str, float], pixels: dict[str, float] | None = None) -> bool:
+        """Tell whether a validation is at least as good as the best so far.
+
+        Parameters
+        ----------
+        dice : dict
+            Per structure, and ``mean``, which decides unless ``pixels`` are given.
+        pixels : dict, optional
+            Scores over all pixels of the set; their ``miou`` decides.
+        """
+        best = self.best[1]
+        return math.isnan(best) or (pixels["miou"] if pixels else dice["mean"]) >= best
+
+    def course(self) -> list[float]:
+        """Return the score that decides at every validation so far."""
+        return [row.get("val/miou", row["val/dice/mean"]) for row in self.history]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and tensors, for a checkpoint."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from medseg.artefacts import PatchIndex, Plan, ResampledCase
 from medseg.errors import StageError
+from medseg.training.cycles import SelfCorrection
 from medseg.training.schedule import Budget, Shape
 
 Decay = float | Literal["auto"]
@@ -36,13 +37,25 @@ class Recipe:
     precision: Arithmetic = "32-true"
     augment: dict[str, Any] = field(default_factory=dict)
     ema: Decay = 0.0
+    self_correction: SelfCorrection | None = None
     hard_cases: bool = False
+    score: Literal["dice", "miou"] = "dice"
+    """What decides which step is the best; see `medseg.training.validation.choose_score`."""
     compile: bool | Literal["auto"] = "auto"
     validations: int = 10
     checkpoint_every: Budget = field(default_factory=lambda: Budget(seconds=60.0))
     gradient_clip: float = 12.0
     sync_batchnorm: bool = False
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Weights that a training begins from."""
+
+    file: Path
+    inflate: bool = False
+    """Spread 2-D kernels over the third axis of a 3-D network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +69,8 @@ class Task:
     validation: tuple[ResampledCase, ...]
     folder: Path
     """Where checkpoints, the history and the weights go; a killed training is resumed from it."""
+    start: Start | None = None
+    """None: random weights."""
 
 
 class Monitor(Protocol):

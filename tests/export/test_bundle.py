@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from medseg.artefacts import ChannelNormalization, PostprocessRule
+from medseg.artefacts import ChannelNormalization
 from medseg.export.bundle import export_bundle
 from medseg.export.bundle_config import _normalization, not_in_bundle
+from medseg.finished import PostprocessRule
 from medseg.labels import Label, LabelScheme, Region
 from medseg.pipelines.predict import predict
 from medseg.preprocessing import normalize

@@ -105,4 +105,4 @@ def test_tiles_of_64_voxels_are_not_halved_to_measure_memory(tmp_path):
     plan = {**PLAN, "patch_size": (64, 8)}
     export_graphs(make_folder(tmp_path / "run", **plan), tmp_path / "out", "torch-export")
     predictor = load_predictor(read_model_folder(tmp_path / "out"), "cpu")
-    assert predictor._tile_bytes > 4 * 64 * 8
+    assert predictor.thrift.tile_bytes > 4 * 64 * 8

@@ -61,3 +61,13 @@ def test_one_network_stays_itself():
 def test_no_network_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         as_network([])
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_each_network_is_shifted(many):
+    networks = [nn.Tanh(), nn.ReLU()] if many else nn.Tanh()
+    network = as_network(networks, 3)
+    shifted = network.members if many else [network]
+    assert [type(one).__name__ for one in shifted] == ["Shifted"] * len(shifted)
+    image = torch.rand(1, 1, 6, 5)
+    assert torch.allclose(network(image), as_network(networks)(image))

@@ -8,7 +8,7 @@ from torch import nn
 from medseg.errors import CaseError
 from medseg.geometry.volume import Grid
 from medseg.inference import memory
-from medseg.inference import predictor as module
+from medseg.inference import thrift as module
 from medseg.inference.memory import (
     Frugality,
     Need,
@@ -16,8 +16,9 @@ from medseg.inference.memory import (
     allowance,
     logits_bytes,
 )
-from medseg.inference.predictor import Predictor, WindowSettings
+from medseg.inference.predictor import Predictor
 from medseg.inference.tiles import Layout
+from medseg.inference.window import WindowSettings
 from tests.inference.toys import Threshold, make_plan
 
 CPU = torch.device("cpu")
@@ -105,7 +106,7 @@ def test_batch_then_options_then_precision_are_stepped_down(monkeypatch, caplog)
     predictor = limited(monkeypatch, 10**9, adaptive=True)
     size, results = image.shape[1:], 2 * image.size
     choices = list(Frugality(batch_size=8, adaptive=True).thriftier(cuda=False))
-    needs = [predictor.need(size, how, results=results).on(CPU) for how in choices]
+    needs = [predictor.thrift.need(size, how, results=results).on(CPU) for how in choices]
     assert needs == sorted(needs, reverse=True)
     assert len(set(needs)) == len(needs)
     expected = run(predictor, image)
@@ -134,7 +135,7 @@ def test_a_limit_that_nothing_keeps_sets_the_case_aside(monkeypatch):
 
 def test_without_a_limit_it_is_tried_all_the_same(monkeypatch, caplog):
     predictor = limited(monkeypatch, 1000)
-    monkeypatch.setattr(predictor, "settings", WindowSettings(precision="32-true"))
+    monkeypatch.setattr(predictor.thrift, "settings", WindowSettings(precision="32-true"))
     image = np.ones((1, 9, 9, 9), np.float32)
     assert (run(predictor, image) == 1).all()
     assert "are free; trying" in caplog.text

@@ -9,8 +9,10 @@ from medseg.artefacts import ChannelNormalization
 from medseg.errors import CaseError
 from medseg.geometry.logits import logits_to_indices
 from medseg.geometry.volume import Grid
+from medseg.inference.air import air_values
 from medseg.inference.decode import decoder
-from medseg.inference.predictor import Predictor, WindowSettings, air_values, tiles_per_batch
+from medseg.inference.predictor import Predictor
+from medseg.inference.window import WindowSettings, tiles_per_batch
 from medseg.labels import Label, LabelScheme, Region
 from tests.inference.toys import SCHEME, Threshold, make_plan
 

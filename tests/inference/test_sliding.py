@@ -62,9 +62,24 @@ def test_tile_starts_by_hand(size, patch, overlap, starts):
     assert tile_starts(size, patch, overlap) == starts
 
 
-def test_tiles_reach_both_ends_and_overlap_enough():
+@pytest.mark.parametrize(
+    ("size", "patch", "overlap", "starts"),
+    [
+        (4, 4, 0.5, (0,)),
+        (9, 4, 0.5, (0, 2, 4, 5)),
+        (9, 4, 0.0, (0, 4, 5)),
+        (10, 4, 0.7, (0, 1, 2, 3, 4, 6)),  # multiples of 1.2
+        (4, 2, 0.25, (0, 1, 2)),  # of 1.5: no tile twice
+    ],
+)
+def test_tile_starts_in_steps_by_hand(size, patch, overlap, starts):
+    assert tile_starts(size, patch, overlap, "steps") == starts
+
+
+@pytest.mark.parametrize("places", ["even", "steps"])
+def test_tiles_reach_both_ends_and_overlap_enough(places):
     for size, patch, overlap in itertools.product(range(5, 40), (2, 3, 5), (0, 0.25, 0.5, 0.75)):
-        starts = tile_starts(size, patch, overlap)
+        starts = tile_starts(size, patch, overlap, places)
         steps = np.diff(starts)
         assert starts[0] == 0
         assert starts[-1] == size - patch
@@ -135,6 +150,23 @@ def test_agrees_with_monai_given_the_same_weights(size, patch):
             image[None], patch, 3, network, overlap=0.5, roi_weight_map=weight.float()
         )[0]
     ours = sliding_window(network, image, patch_size=patch, overlap=0.5, batch_size=3)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "patch"), [((17, 13), (8, 4)), ((15, 9, 8), (8, 4, 8))])
+def test_agrees_with_monai_at_any_size_in_steps(size, patch):
+    """Sizes at which MONAI's last tile stands closer to the one before than the others."""
+    inferers = pytest.importorskip("monai.inferers")
+    network = conv_network(len(size)).eval()
+    image = torch.randn(1, *size, generator=torch.Generator().manual_seed(4))
+    weight = gaussian(patch[0])
+    for p in patch[1:]:
+        weight = weight[..., None] * gaussian(p)
+    with torch.no_grad():
+        theirs = inferers.sliding_window_inference(
+            image[None], patch, 3, network, overlap=0.5, roi_weight_map=weight.float()
+        )[0]
+    ours = sliding_window(network, image, patch_size=patch, overlap=0.5, places="steps")
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 

@@ -18,7 +18,8 @@ from medseg.artefacts import (
     TrainedModel,
 )
 from medseg.labels import Label, LabelScheme
-from medseg.model_folder import Inference, write_model_folder
+from medseg.model_document import Inference
+from medseg.model_folder import write_model_folder
 
 SCHEME = LabelScheme(labels=(Label(value=5, name="bright"),))
 WINDOW = Inference(overlap=0.5, mirror=False, precision="32-true")

@@ -10,14 +10,8 @@ from medseg.errors import ConfigError
 from medseg.losses import LOSSES, build_loss
 from medseg.losses.build import settings_of
 from medseg.losses.dice import dice_loss
-from medseg.losses.overlap import (
-    STEEP,
-    RegionLoss,
-    RegionSums,
-    class_mean,
-    region_sums,
-    safe_power,
-)
+from medseg.losses.overlap import STEEP, RegionSums, class_mean, region_sums, safe_power
+from medseg.losses.region_loss import RegionLoss
 from tests.losses.region_cases import A0, A_IGNORED, PAIR, A, random_regions
 from tests.losses.worked import LABEL, LOGITS
 

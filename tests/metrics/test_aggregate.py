@@ -8,11 +8,11 @@ from medseg.labels import Label, LabelScheme
 from medseg.metrics.aggregate import (
     ScoredCase,
     aggregate,
-    bootstrap_interval,
     mean_over_structures,
     summarise,
     with_empty_rule,
 )
+from medseg.metrics.bootstrap import bootstrap_interval
 from medseg.metrics.case import score_case
 
 A = np.array([0.91, 0.88, 0.75, 0.93, 0.60, 0.85, 0.79, 0.90])

@@ -71,6 +71,7 @@ SMALL = {
         "dense_width": 32,
         "strides": (1, 1, 2, 2, 2, 1),
     },
+    "encoder_unet": {**NO_DROPOUT, "decoder_channels": (64, 64, 64, 64, 64)},
     "semantic_fpn": TINY_RESNET,
     "upernet": {**TINY_RESNET, "channels": 128},
     **{

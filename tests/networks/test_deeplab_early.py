@@ -31,6 +31,16 @@ def test_large_field_of_view_is_a_dilated_convolution_at_an_eighth():
     assert convs[13].kernel_size == (3, 3)
 
 
+def test_large_field_of_view_on_another_encoder_may_have_an_auxiliary_head():
+    network = DeepLabV1(ndim=2, channels=16, auxiliary=True, **TINY)
+    out = network.train()(torch.zeros(1, 1, 32, 32))
+    assert isinstance(out, Prediction)
+    assert [x.shape for x in out.aux] == [(1, 3, 4, 4)]
+    assert isinstance(
+        DeepLabV1(ndim=2, channels=16, **TINY)(torch.zeros(1, 1, 32, 32)), torch.Tensor
+    )
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_the_classifiers_of_all_rates_are_summed(ndim):
     torch.manual_seed(0)

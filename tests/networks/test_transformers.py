@@ -131,9 +131,9 @@ def test_maskformer_logits_are_the_log_of_summed_masks():
     network = make("maskformer", 2).eval()
     x, pixels = torch.randn(1, 16, 32), torch.randn(1, 32, 2, 3)
     head = network.head
-    logits = head._segment(x, pixels)
-    classes = head.classify(x)[0].softmax(-1)
-    masks = (head.embed(x)[0] @ pixels[0].flatten(1)).sigmoid()
+    answers, shapes = head.classify(x), head.embed(x) @ pixels.flatten(2)
+    logits = head._segment(answers, shapes, (2, 3))
+    classes, masks = answers[0].softmax(-1), shapes[0].sigmoid()
     wanted = sum(classes[q, 1] * masks[q, 4] for q in range(16)).log()  # class 1, voxel (1, 1)
     torch.testing.assert_close(logits[0, 1, 1, 1], wanted)
     out = network.train()(torch.randn(2, 2, 16, 16))

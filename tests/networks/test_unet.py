@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import pad_to_divisor, per_axis
+from medseg.networks.blocks import pad_to_divisor
 from medseg.networks.unet import UNet
 
 
@@ -90,8 +90,3 @@ def test_padding_repeats_the_border_and_keeps_fitting_images():
 def test_arguments_that_do_not_fit_are_explained(arguments, message):
     with pytest.raises(ConfigError, match=message):
         UNet(ndim=2, in_channels=1, num_classes=2, widths=(4, 8), **arguments)
-
-
-def test_per_axis_takes_a_number_or_a_tuple():
-    assert per_axis(2, 3, "x") == (2, 2, 2)
-    assert per_axis((1, 2), 2, "x") == (1, 2)

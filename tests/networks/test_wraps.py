@@ -190,7 +190,7 @@ def test_every_one_passes_the_plan(nets, tmp_path, name, ndim):
     [
         ("monai:SegResnet", "did you mean 'monai:SegResNet'"),
         ("SwinUNETR", "did you mean 'monai:SwinUNETR'"),
-        ("smp:UNet", "did you mean 'monai:UNet'"),
+        ("smp:unett", "did you mean 'smp:unet'"),
         ("tv:zzzz", "known: .*monai:SegResNet.*unet"),
     ],
 )

@@ -50,3 +50,13 @@ def table(out: str = "comparison") -> dict[tuple[str, str, str], dict[str, str]]
 def document(out: str = "comparison") -> dict[str, Any]:
     found: dict[str, Any] = json.loads((Path(out) / "comparison.json").read_text())
     return found
+
+
+def name_patients(run: Path, patients: Mapping[str, str]) -> None:
+    """Add the column ``patient`` to the table of a run folder that `write` made."""
+    file = run / "report" / "metrics.csv"
+    rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*rows[0], "patient"])
+        writer.writerows([*row, patients.get(row[0], "")] for row in rows[1:])

@@ -37,7 +37,8 @@ def test_one_fold_then_all(tmp_path: Path) -> None:
     assert len(list(kept.glob("*/weights.safetensors"))) == 2
     assert first.stat().st_mtime_ns == written
     names = sorted(path.name for path in (folder / "model").iterdir())
-    assert names == ["model.json", "weights-0.safetensors", "weights-1.safetensors"]
+    weights = ["weights-0.safetensors", "weights-1.safetensors"]
+    assert names == ["cohort.json", "model.json", "quality.json", *weights]
     assert (folder / "model" / "weights-0.safetensors").read_bytes() == alone
     rows = rows_of(folder)
     assert {row["fold"] for row in rows if row["split"] == "validation"} == {"0", "1"}

@@ -33,7 +33,7 @@ def look(files, tmp_path, monkeypatch):
     def run(folder=None, out=None):
         result = init(folder or files.root, out or tmp_path / "out")
         config = read_document(result.config)
-        assert config.data["pipeline"] == "volume"
+        assert config.data["pipeline"] == ("natural_image" if result.found.picture else "volume")
         path = result.config.parent / config.data["manifest"]
         monkeypatch.chdir("/")
         manifest = load_manifest(path, scratch=tmp_path / "scratch")

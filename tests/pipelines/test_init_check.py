@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+from PIL import Image
 
 from medseg.pipelines.cli import main
 from tests.readers.conftest import Files
@@ -41,8 +43,15 @@ def hippocampus(root: Path, data: Path | None) -> None:
     shutil.copyfile(source / "dataset.json", root / "dataset.json")
 
 
+def photographs(root: Path, _: Path | None) -> None:
+    files = Files(root)
+    files.photo(*(f"images/street {i}.png" for i in CASES))
+    files.mask(*(f"masks/street {i}.png" for i in CASES), values=(0, 1, 2, 255))
+
+
 @pytest.mark.parametrize(
-    "layout", [pairs, nnunet, dicom_tree, pytest.param(hippocampus, marks=pytest.mark.data)]
+    "layout",
+    [pairs, nnunet, dicom_tree, photographs, pytest.param(hippocampus, marks=pytest.mark.data)],
 )
 def test_init_then_check(layout, tmp_path, monkeypatch, capsys, request):
     data = request.getfixturevalue("data_root") if layout is hippocampus else None
@@ -59,3 +68,37 @@ def test_init_then_check(layout, tmp_path, monkeypatch, capsys, request):
     output = capsys.readouterr().out
     assert ", 0 set aside" in output
     assert not (tmp_path / "runs").exists()
+
+
+def configured(root: Path, out: Path) -> dict[str, object]:
+    """Run ``medseg init`` as a person does; return the config that it wrote."""
+    assert main(["init", str(root), "-o", str(out), "--name", "mine"]) == 0
+    config: dict[str, object] = yaml.safe_load((out / "mine.yaml").read_text())
+    return config
+
+
+def test_photographs_get_the_pipeline_of_photographs(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("MEDSEG_DATA", raising=False)
+    photographs(tmp_path / "data", None)
+    config = configured(tmp_path / "data", tmp_path / "out")
+    assert config["pipeline"] == "natural_image"
+    assert set(config) == {"experiment", "pipeline", "manifest", "seed", "train"}
+    assert "value 0 is taken to mean background" in capsys.readouterr().out
+    assert main(["run", str(tmp_path / "out" / "mine.yaml"), "--dry-run"]) == 0
+
+    pairs(tmp_path / "scans", None)
+    assert configured(tmp_path / "scans", tmp_path / "other")["pipeline"] == "volume"
+
+
+def test_large_photographs_are_made_smaller_and_one_class_needs_no_mixed_crops(tmp_path):
+    files = Files(tmp_path / "data")
+    for i in CASES:
+        Image.new("RGB", (1500, 1200 + i)).save(files.place(f"images/{i}.jpg"))
+        mask = Image.new("L", (1500, 1200 + i))
+        mask.putpixel((3, 4), 255)
+        mask.save(files.place(f"masks/{i}.png"))
+    config = configured(tmp_path / "data", tmp_path / "out")
+    assert config["pipeline"] == "natural_image"
+    assert config["resample"] == {"short_side": 512}
+    assert config["patch_sample"] == {"cat_max_ratio": 1.0}
+    assert "short_side: 512}  # of some 1202 px" in (tmp_path / "out" / "mine.yaml").read_text()

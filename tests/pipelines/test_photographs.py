@@ -62,23 +62,60 @@ def test_street_scenes_from_nothing_to_a_report(tmp_path: Path) -> None:
         assert pred.shape == (36, 48)  # the size of the input
         assert pred.min() >= 1  # every pixel has a class
         with Image.open(folder / "predictions_colour" / file.name) as colour:
-            assert (colour.mode, colour.size) == ("RGB", (48, 36))
+            assert (colour.mode, colour.size) == ("P", (48, 36))
+            assert (np.asarray(colour) == pred).all()  # its indices are the values
+            assert np.unique(pred).size == len(colour.convert("RGB").getcolors())
     summary = json.loads((folder / "report" / "summary.json").read_text())
     with (folder / "report" / "metrics.csv").open(newline="") as stream:
         tests = {row["case"] for row in csv.DictReader(stream) if row["split"] == "test"}
+    pairs = []
     for name in tests:  # all scores follow from the files at the original size
         truth = read_mask(next(p for p in labels if p.stem == name)).astype(int)
         pred = read_mask(folder / "predictions" / f"{name}.png").astype(int)
         np.add.at(counted, (truth[truth != 255] + 1, pred[truth != 255]), 1)
+        pairs.append((pred - 1, truth))  # the files count classes from 0
     hit, union = np.diagonal(counted), counted.sum(0) + counted.sum(1) - np.diagonal(counted)
     known = (hit[union > 0] / union[union > 0]).mean()
     assert summary["data"]["origin"] == "SYNTHETIC"
     assert summary["pixels"]["miou"] == pytest.approx(known)
     assert summary["pixels"]["pixel_accuracy"] == pytest.approx(hit.sum() / counted.sum())
     assert summary["pixels"]["validation"]["images"] == 4
+    check_with_torchmetrics(summary["pixels"], pairs)
+    check_what_decided(folder)
     page = (folder / "report" / "index.html").read_text()
     assert "All pixels" in page
     assert "Worst pictures" in page
+
+
+def check_with_torchmetrics(
+    pixels: dict[str, float], pairs: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Compare the report with torchmetrics on the predictions that the run wrote, 255 ignored."""
+    import torch
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+
+    known = {"num_classes": 9, "ignore_index": 255, "validate_args": False}
+    others = {
+        "miou": MulticlassJaccardIndex(average="macro", **known),
+        "fwiou": MulticlassJaccardIndex(average="weighted", **known),
+        "mean_accuracy": MulticlassAccuracy(average="macro", **known),
+        "pixel_accuracy": MulticlassAccuracy(average="micro", **known),
+    }
+    assert any((truth == 255).any() for _, truth in pairs)
+    for name, metric in others.items():
+        for pred, truth in pairs:
+            metric.update(torch.from_numpy(pred), torch.from_numpy(truth))
+        assert pixels[name] == pytest.approx(metric.compute().item(), abs=1e-6), name
+
+
+def check_what_decided(folder: Path) -> None:
+    """Of a training on photographs the step with the best mIoU is kept."""
+    (history,) = (folder / "stages" / "train").rglob("history.csv")
+    with history.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    best = max(rows, key=lambda row: (float(row["val/miou"]), int(row["step"])))
+    model = json.loads((folder / "model" / "model.json").read_text())
+    assert model["members"][0]["best_step"] == int(best["step"])
 
 
 def test_the_main_job_in_2d_is_small_and_needs_no_data() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.artefacts import PostprocessRule
 from medseg.errors import ConfigError
+from medseg.finished import PostprocessRule
 from medseg.labels import Label, LabelScheme
 from medseg.pipelines import cli
 from medseg.pipelines.predict import main, predict
@@ -74,6 +74,7 @@ def bright_volume(shape=(7, 6, 5), start=(1, 3, 2), size=(1, 1, 1)):
 def arguments(model, source, out, **changes):
     settings = {"model": model, "input": source, "out": out, "device": "cpu", "overwrite": False}
     settings |= {"quiet": False, "debug": False, "watch": False, "folds": (), "maps": ()}
+    settings |= {"report": False}
     return argparse.Namespace(**{**settings, **changes})
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from medseg.artefacts import Decision, ReportFiles
+from medseg.artefacts import Decision
+from medseg.finished import ReportFiles
 from medseg.pipelines.options import Options
 from medseg.pipelines.records import decisions_of, track, write_config, write_plan
 from medseg.pipelines.runner import Runner

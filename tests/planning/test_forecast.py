@@ -18,7 +18,8 @@ from medseg.planning.forecast import (
     stored_bytes,
     training_voxels,
 )
-from medseg.planning.planner import Wishes, make_plan
+from medseg.planning.planner import make_plan
+from medseg.planning.wishes import Wishes
 from tests.planning.tiny import dataset
 
 MEASURED = Measured(seconds=0.5, device_bytes=2e9, host_bytes=2e9, basis="by hand")

@@ -8,7 +8,8 @@ import pytest
 
 from medseg.errors import StageError
 from medseg.planning.memory import fit_to_memory
-from medseg.planning.planner import Wishes, make_plan
+from medseg.planning.planner import make_plan
+from medseg.planning.wishes import Wishes
 from tests.planning.tiny import dataset
 
 LIVER = dataset(spacings=((1, 0.7676, 0.7676),) * 131, shapes=((482, 512, 512),) * 131)

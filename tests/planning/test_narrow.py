@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from medseg.artefacts import NetworkSpec
+from medseg.errors import ConfigError
 from medseg.networks import NETWORKS, build_network
 from medseg.planning.narrow import (
     CPU_STEP_FLOPS,
+    affordable_batch,
     forward_flops,
     narrowed_arguments,
     scale_words,
@@ -46,7 +48,44 @@ def test_only_channels_are_widths():
     spec = NetworkSpec(name="deeplabv3", arguments=BASE)
     assert set(width_defaults(spec)) == {"width", "channels"}
     assert width_defaults(NetworkSpec(name="resenc_unet", arguments=BASE)) == {}  # None: its own
-    assert width_defaults(NetworkSpec(name="monai:BasicUNet", arguments=BASE)) == {}
+
+
+def test_networks_of_other_libraries_have_widths_too():
+    spec = NetworkSpec(name="monai:BasicUNet", arguments=BASE)
+    assert width_defaults(spec) == {"features": (32, 32, 64, 128, 256, 32)}
+    given = NetworkSpec(name="monai:BasicUNet", arguments={**BASE, "features": (8,) * 6})
+    assert width_defaults(given) == {}
+    assert width_defaults(NetworkSpec(name="monai:VNet", arguments=BASE)) == {}  # has none
+    assert width_defaults(NetworkSpec(name="smp:unet", arguments=BASE)) == {}
+    assert width_defaults(NetworkSpec(name="fastfcn", arguments=BASE)) == {"width": 1.0}
+
+
+def test_heads_that_do_not_divide_the_channels_end_the_narrowing_not_before(monkeypatch):
+    class Grouped(nn.Module):
+        """A convolution of ``width`` channels, which must be a multiple of 16."""
+
+        def __init__(self, *, width=128, **_):
+            super().__init__()
+            if width % 16:
+                raise ConfigError("width")
+            self.conv = nn.Conv2d(3, width, 1)
+
+        def forward(self, image):
+            return self.conv(image)
+
+    monkeypatch.setitem(NETWORKS, "grouped", Grouped)
+    spec = NetworkSpec(name="grouped", arguments=BASE)
+    whole = forward_flops(spec, (10, 10), 1)
+    # a step of a 16th of the work is asked for at once, which makes 8 channels
+    assert narrowed_arguments(spec, (10, 10), 1, limit=whole / 300) == ({"width": 16}, 1 / 8)
+
+
+@pytest.mark.parametrize(("share", "batch"), [(1.0, 8), (0.5, 4), (0.01, 2)])
+def test_a_network_of_one_width_gets_fewer_patches(monkeypatch, share, batch):
+    monkeypatch.setitem(NETWORKS, "one", lambda **_: nn.Conv2d(3, 8, 3, padding=1))
+    spec = NetworkSpec(name="one", arguments=BASE)
+    limit = forward_flops(spec, (10, 20), 8) * share
+    assert affordable_batch(spec, (10, 20), 8, limit) == batch
 
 
 def test_words():

@@ -4,7 +4,8 @@ import pytest
 
 from medseg.errors import ConfigError, ManifestError
 from medseg.labels import Label, LabelScheme, Region
-from medseg.planning.planner import SET, Wishes, make_plan
+from medseg.planning.planner import make_plan
+from medseg.planning.wishes import SET, Wishes
 from medseg.settings import NetworkSettings
 from tests.planning.tiny import dataset
 

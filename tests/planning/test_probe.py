@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from medseg.planning.planner import Wishes, make_plan
+from medseg.planning.planner import make_plan
 from medseg.planning.probe import CPU_PROBE_FLOPS, probe_of
+from medseg.planning.wishes import Wishes
 from medseg.settings import NetworkSettings
 from tests.planning.tiny import dataset
 

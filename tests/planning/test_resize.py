@@ -6,7 +6,8 @@ import pytest
 
 from medseg.errors import ConfigError
 from medseg.geometry.resize import Resize
-from medseg.planning.planner import Wishes, make_plan
+from medseg.planning.planner import make_plan
+from medseg.planning.wishes import Wishes
 from medseg.stages.resample import Resample
 from tests.planning.tiny import dataset
 

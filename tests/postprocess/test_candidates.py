@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medseg.artefacts import ALL_FOREGROUND, PostprocessRule
+from medseg.finished import ALL_FOREGROUND, PostprocessRule
 from medseg.geometry.volume import Grid
 from medseg.labels import IGNORE_INDEX, Label, LabelScheme, Region
 from medseg.postprocess.candidates import CANDIDATES, case_dice, case_scores, rule_effects

@@ -5,16 +5,20 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
+from medseg.config import read_document
 from medseg.geometry.orientation import axis_codes, to_closest_ras
 from medseg.geometry.volume import Grid, Volume
 from medseg.io.picture import read_colours
 from medseg.labels import Label, LabelScheme
+from medseg.manifest_file import load_manifest
 from medseg.postprocess.export import (
     label_colours,
     prediction_name,
     stored_grid,
     write_coloured,
+    write_prediction,
 )
 
 CODES = [
@@ -64,3 +68,72 @@ def test_a_photograph_is_written_in_the_colours_of_its_table(tmp_path):
     pixels = read_colours(write_coloured(tmp_path / "c.png", indices, colours))
     assert pixels[0].tolist() == [[128, 64, 128], [0x56, 0xB4, 0xE9]]
     assert pixels[1].tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def scheme_of(name, tmp_path):
+    """Return the label table of a shipped manifest; no data has to be there."""
+    root = read_document(name, kind="data_manifests").data["root"]
+    (tmp_path / (root if isinstance(root, str) else root[0])).mkdir(parents=True)
+    return load_manifest(name, data_root=tmp_path, scratch=tmp_path).scheme
+
+
+def written(scheme, indices, folder):
+    """Write a prediction as a run does; return the file's mode and values."""
+    grid = Grid.of(indices.shape, np.eye(3))
+    path = folder / prediction_name("a", 2)
+    write_prediction(path, indices, grid, stored_grid(grid, ""), scheme)
+    with Image.open(path) as image:
+        return image.mode, np.asarray(image)
+
+
+CITYSCAPES = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("cityscapes", CITYSCAPES),  # labelIds, whatever the training files held
+        ("cityscapes_trainids", CITYSCAPES),
+        ("ade20k", list(range(1, 151))),  # 0 is "other" and never predicted
+        ("voc2012", list(range(1, 21))),
+    ],
+)
+def test_predictions_hold_what_the_server_of_the_data_set_expects(tmp_path, name, values):
+    scheme = scheme_of(name, tmp_path)
+    classes = np.arange(1, len(values) + 1, dtype=np.int16).reshape(1, -1)
+    mode, found = written(scheme, classes, tmp_path)
+    assert (mode, found.dtype) == ("L", np.uint8)
+    assert found.tolist() == [values]
+
+
+def voc_colours():
+    """PASCAL's own colour map: the bits of a class number, dealt out to red, green and blue."""
+    table = np.zeros((256, 3), int)
+    for number in range(256):
+        for digit in range(3):  # octal digits, from the last
+            for channel in range(3):
+                table[number, channel] |= (number >> (3 * digit + channel) & 1) << (7 - digit)
+    return table
+
+
+def test_coloured_predictions_of_voc_are_the_palette_png_of_its_server(tmp_path):
+    scheme = scheme_of("voc2012", tmp_path)
+    classes = np.arange(21, dtype=np.int16).reshape(3, 7)
+    values = [label.value for label in scheme.labels]
+    path = write_coloured(tmp_path / "c.png", classes, label_colours(scheme, 2), values)
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        assert np.asarray(image).tolist() == classes.tolist()  # 0 is background
+    assert read_colours(path).reshape(21, 3).tolist() == voc_colours()[:21].tolist()
+
+
+def test_palette_holds_the_tables_values_and_larger_ones_become_colours(tmp_path):
+    classes = np.array([[1, 2], [0, -1]], np.int16)
+    path = write_coloured(tmp_path / "a.png", classes, ("#102030", "#405060"), (7, 23))
+    with Image.open(path) as image:
+        assert np.asarray(image).tolist() == [[7, 23], [0, 0]]
+    wide = write_coloured(tmp_path / "b.png", classes, ("#102030", "#405060"), (7, 1831))
+    with Image.open(wide) as image:
+        assert image.mode == "RGB"
+    assert (read_colours(path) == read_colours(wide)).all()
+    assert read_colours(path)[0].tolist() == [[16, 32, 48], [64, 80, 96]]

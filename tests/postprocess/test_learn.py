@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medseg.artefacts import ALL_FOREGROUND, PostprocessRule, RuleScores
+from medseg.finished import ALL_FOREGROUND, PostprocessRule, RuleScores
 from medseg.labels import Label, LabelScheme
 from medseg.postprocess.candidates import CANDIDATES, case_scores
 from medseg.postprocess.learn import choose_rules, without_harm

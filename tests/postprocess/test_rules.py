@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medseg.artefacts import PostprocessRule
 from medseg.errors import ConfigError
+from medseg.finished import PostprocessRule
 from medseg.geometry.volume import Grid
 from medseg.labels import Label, LabelScheme, Region
 from medseg.postprocess.rules import apply_rules

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from medseg.reporting import charts
 from medseg.reporting.charts import (
     agreement_alt,
     agreement_chart,
@@ -68,3 +69,17 @@ def test_the_training_curve_reads_the_history(tmp_path):
     assert training_chart(file) is None
     file.write_text("step,seconds\n1,2\n")
     assert training_chart(file) is None
+
+
+def test_the_training_curve_shows_what_decided(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(charts, "png_bytes", lambda figure: drawn.append(figure) or b"png")
+    file = tmp_path / "history.csv"
+    file.write_text(
+        "step,train/loss,val/dice/pole,val/miou,val/pixel_accuracy,val/class_iou/pole\n"
+        "1,2.0,0.5,0.4,0.9,0.1\n"
+    )
+    assert training_chart(file) == b"png"
+    _, scores = drawn[0].axes
+    assert [line.get_label() for line in scores.lines] == ["val/miou", "val/class_iou/pole"]
+    assert scores.get_ylabel() == "IoU on validation"

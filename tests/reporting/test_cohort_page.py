@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from medseg.artefacts import Decision, PostprocessRule, SetAside, StageTime
+from medseg.artefacts import Decision, SetAside, StageTime
+from medseg.finished import PostprocessRule
 from medseg.geometry.volume import Grid
 from medseg.reporting.cohort_page import Cohort, render_cohort_page
 from medseg.reporting.scan_checks import training_scans

@@ -1,4 +1,5 @@
 import pytest
+from PIL import ImageFile
 
 import medseg.reporting.pdf as pdf
 from medseg.errors import MissingExtraError
@@ -17,7 +18,9 @@ def test_without_weasyprint_the_config_is_refused_before_anything_runs(monkeypat
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_case_page_becomes_a_pdf(tmp_path):
-    pytest.importorskip("weasyprint", reason="the extra 'report' is not installed")
+    if reason := pdf.why_no_pdf():
+        pytest.skip(reason)
     made = report(tmp_path, "a", label_map(), label_map())
     page = render_case_page(made, tmp_path / "a", about(), CaseContext(), index=None, viewer=False)
     assert pdf.pdf_bytes(page).startswith(b"%PDF-")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False  # weasyprint alone would leave it on

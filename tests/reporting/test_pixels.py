@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medseg.geometry.volume import Volume
-from medseg.io.picture import read_colours
+from medseg.io.picture import read_colours, read_mask
 from medseg.labels import IGNORE_INDEX, Label, LabelScheme
 from medseg.metrics.confusion import confusion_matrix, confusion_scores
 from medseg.reporting.assess import describe_case
@@ -114,6 +114,42 @@ def test_errors_are_red_and_void_is_blue(tmp_path):
     assert painted[1, 3].tolist() == [0.5, 0.5, 0.5]  # ignored: no colour
     assert painted[0, 0, 0] > painted[0, 0, 2]
     assert not (error_map(grey, LABELS[1], LABELS[1])[..., 0] > 0.8).any()
+
+
+@pytest.mark.data
+def test_set_scores_are_torchmetrics_on_camvid(data_root):
+    """The annotation of each fifth validation frame, as predicted by that of the frame before."""
+    torchmetrics = pytest.importorskip("torchmetrics")
+    import torch
+
+    void = 11
+    files = sorted((data_root / "camvid/valannot").glob("*.png"))
+    frames = [read_mask(path).astype(np.int64) for path in files]
+    pairs = [
+        (torch.from_numpy(np.where(before == void, 1, before)), torch.from_numpy(now))
+        for before, now in zip(frames[::5], frames[1::5], strict=False)
+    ]
+    matrix = sum(
+        confusion_matrix(
+            pred.numpy().astype(np.int16),
+            np.where(label == void, IGNORE_INDEX, label).astype(np.int16),
+            void,
+        )
+        for pred, label in pairs
+    )
+    scores = confusion_scores(matrix)
+    assert 0.3 < scores.miou < 0.95  # neither trivial nor nonsense
+    known = {"num_classes": void, "ignore_index": void, "validate_args": False}
+    made = torchmetrics.classification
+    for name, metric in {
+        "miou": made.MulticlassJaccardIndex(average="macro", **known),
+        "fwiou": made.MulticlassJaccardIndex(average="weighted", **known),
+        "mpa_recall": made.MulticlassAccuracy(average="macro", **known),
+        "pixel_accuracy": made.MulticlassAccuracy(average="micro", **known),
+    }.items():
+        for pred, label in pairs:
+            metric.update(pred, label)
+        assert getattr(scores, name) == pytest.approx(metric.compute().item(), abs=1e-6), name
 
 
 def test_set_scores_are_torchmetrics(tmp_path):

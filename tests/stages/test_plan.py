@@ -5,6 +5,8 @@ import logging
 from functools import partial
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from medseg.errors import ConfigError, StageError
 from medseg.labels import Label
@@ -48,6 +50,15 @@ def test_the_sections_reach_the_plan(tmp_path, caplog):
 def test_a_network_that_cannot_be_built_is_refused_now(tmp_path, network, message):
     with pytest.raises(ConfigError, match=message):
         Planning(network=network).run(dataset=dataset(), context=LocalContext(tmp_path))
+
+
+def test_weights_of_which_nothing_fits_are_refused_now(tmp_path):
+    file = tmp_path / "other.safetensors"
+    save_file({"who.knows": torch.zeros(2)}, file)
+    network = NetworkSettings(arguments={"widths": (4, 8)}, weights=str(file))
+    stage = Planning(network=network, train=Train(network=network), measure=False)
+    with pytest.raises(ConfigError, match=r"none of its 1 tensors \(such as 'who.knows'\)"):
+        stage.run(dataset=dataset(), context=LocalContext(tmp_path))
 
 
 SMALL = {

@@ -15,14 +15,12 @@ from medseg.artefacts import (
     IngestedCase,
     NetworkSpec,
     Plan,
-    PostprocessRule,
-    Segmentations,
-    SegmentedCase,
     SetAside,
     TrainedFold,
     TrainedModel,
 )
 from medseg.case import Case, ImageFile, LabelPart
+from medseg.finished import PostprocessRule, Segmentations, SegmentedCase
 from medseg.geometry.volume import Grid
 from medseg.io.store import write_array
 from medseg.labels import Label, LabelScheme

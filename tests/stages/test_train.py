@@ -4,16 +4,18 @@ import csv
 from dataclasses import replace
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from medseg.artefacts import Resampled
 from medseg.config import read_document, validate
 from medseg.errors import ConfigError, StageError
 from medseg.inference.weights import load_network
+from medseg.networks import build_network
 from medseg.pipelines.context import RunContext
 from medseg.pipelines.progress import Display
 from medseg.pipelines.store import Places
-from medseg.settings import Compute
+from medseg.settings import Compute, NetworkSettings
 from medseg.stages.train import Train
 from medseg.training import launch, loop
 from medseg.training.task import split_fold
@@ -153,6 +155,54 @@ def test_a_killed_fold_goes_on_and_ends_as_an_undisturbed_one(tmp_path, monkeypa
     for first, second in zip(weights_of(calm), weights_of(done), strict=True):
         assert same(first, second)
     assert not list((tmp_path / "killed/run/stages/train/cases").glob("*.partial"))
+
+
+def test_every_fold_begins_from_the_given_weights_and_other_content_trains_anew(
+    tmp_path, monkeypatch
+):
+    """Steps of next to nothing leave what was loaded; the path is the same, or moves."""
+    task = make_task(tmp_path)
+    resampled = Resampled(cases=task.train + task.validation)
+    file = tmp_path / "given.safetensors"
+    trained = []
+    plain = launch.train
+
+    def counted(task, monitor, **how):
+        trained.append(task.validation[0].fold)
+        return plain(task, monitor, **how)
+
+    monkeypatch.setattr(launch, "train", counted)
+
+    def ask(path):
+        stage = Train(
+            folds="all", lr=1e-9, weight_decay=0.0, network=NetworkSettings(weights=str(path)),
+            **SHORT,
+        )  # fmt: skip
+        model = stage.run(resampled, task.patches, task.plan, kept_context(tmp_path))
+        given = load_file(path)
+        for fold in model.folds:
+            found = load_file(fold.weights)
+            assert all(torch.allclose(found[name], given[name], atol=1e-5) for name in given)
+            assert (fold.history.parent / "pretrained.csv").is_file()
+        return stage.inputs_token()
+
+    save_file(build_network(task.plan.network).state_dict(), file)
+    first = ask(file)
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(file.read_bytes())
+    assert ask(moved) == first
+    assert trained == [0, 1]  # what counts is the content
+    save_file({name: 1.5 * value for name, value in load_file(moved).items()}, file)
+    assert ask(file) != first
+    assert trained == [0, 1, 0, 1]
+    assert Train().inputs_token() == ""
+
+
+def test_weights_that_are_not_there_are_missed_at_once(tmp_path):
+    with pytest.raises(ConfigError, match=r"network\.weights: .*gone\.pth is no file"):
+        NetworkSettings(weights=str(tmp_path / "gone.pth"))
+    with pytest.raises(ConfigError, match=r"network\.inflate is for network\.weights"):
+        NetworkSettings(inflate=True)
 
 
 def test_the_old_key_names_the_new_one(tmp_path):

@@ -17,12 +17,13 @@ from medseg.artefacts import (
     DataInfo,
     NetworkSpec,
     Plan,
-    PostprocessRule,
     TrainedFold,
     TrainedModel,
 )
+from medseg.finished import PostprocessRule
 from medseg.labels import Label, LabelScheme
-from medseg.model_folder import Inference, write_model_folder
+from medseg.model_document import Inference
+from medseg.model_folder import write_model_folder
 from medseg.networks import build_network
 from medseg.tracking.mlflow_tracker import MlflowTracker
 from medseg.tracking.store import asking

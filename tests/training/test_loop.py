@@ -71,6 +71,7 @@ def assert_same_outcome(a: Task, b: Task) -> None:
         (3, {"loss": SCHEDULED}),
         (3, {"ema": "auto", "hard_cases": True, "cases": 8}),
         (5, {"ema": "auto", "budget": Budget(iterations=6, plateau=True)}),
+        (3, {"score": "miou"}),
     ],
 )
 def test_a_killed_and_resumed_run_equals_an_undisturbed_one_bit_for_bit(

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from medseg.planning.planner import Wishes, make_plan
+from medseg.planning.planner import make_plan
+from medseg.planning.wishes import Wishes
 from medseg.settings import NetworkSettings
 from medseg.stages.train import Train
 from medseg.training.measure import STEPS, made_up_batch, measure_step

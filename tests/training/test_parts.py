@@ -63,6 +63,15 @@ def test_a_later_validation_replaces_an_equal_or_undefined_one():
     assert not state.is_better({"mean": math.nan})
 
 
+def test_where_miou_decides_dice_does_not():
+    state = State(best_dice={"mean": 0.4}, best_pixels={"miou": 0.3})
+    assert state.best == ("mIoU", 0.3)
+    assert state.is_better({"mean": 0.1}, {"miou": 0.3})
+    assert not state.is_better({"mean": 0.9}, {"miou": 0.29})
+    again = State.from_dict(state.to_dict())
+    assert again.best_pixels == {"miou": 0.3}
+
+
 def test_running_average_by_hand():
     network = nn.Sequential(nn.Conv2d(1, 1, 1), BATCH_NORM[2](1))
     nn.init.constant_(network[0].weight, 0.0)

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from medseg.networks import build_network
+from medseg.networks.layers import Affine
 from medseg.training.fabric import make_fabric
 from medseg.training.launch import train
 from medseg.training.learner import build_learner
 from medseg.training.schedule import Budget
-from medseg.training.speed import Speed, fastest, rule_of_thumb, step_timer
+from medseg.training.speed import Speed, fastest, lay_out, rule_of_thumb, step_timer
 from medseg.training.task import Recipe
 from tests.training.made import Recorder, make_task
 from tests.training.test_loop import assert_same_outcome
@@ -125,3 +126,18 @@ def test_a_compiled_network_shares_its_weights_with_the_one_that_is_kept(tmp_pat
         train(task, Recorder())
     assert compiled
     assert_same_outcome(plain, faster)
+
+
+@pytest.mark.parametrize(("ndim", "last"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
+def test_kernels_are_laid_out_and_a_factor_per_channel_is_left_alone(ndim, last):
+    # the factor has four axes in 3-D, of which ``module.to(memory_format=...)`` wants five
+    conv = (nn.Conv2d, nn.Conv3d)[ndim - 2](4, 6, 3)
+    network = nn.Sequential(conv, Affine(ndim, 6))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    lay_out(network, LAST)
+    assert conv.weight.is_contiguous(memory_format=last)
+    assert not conv.weight.is_contiguous()
+    assert network[1].weight.is_contiguous()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    lay_out(network, PLAIN)
+    assert conv.weight.is_contiguous()

@@ -64,6 +64,27 @@ class ASPP(nn.Module):
         return out
 
 
+def make_aspp(
+    encoder: Encoder,
+    ndim: int,
+    out_channels: int,
+    *,
+    rates: Sequence[int] | None,
+    norm: str,
+    separable: bool = False,
+) -> ASPP:
+    """Return the pyramid for an encoder's last map; without ``rates`` with `default_rates`."""
+    return ASPP(
+        ndim,
+        encoder.channels[-1],
+        out_channels,
+        rates=default_rates(encoder) if rates is None else rates,
+        kernel=encoder.kernel,
+        norm=norm,
+        separable=separable,
+    )
+
+
 def default_rates(encoder: Encoder) -> tuple[int, ...]:
     """Return 12, 24 and 36 for output stride 8, 6, 12 and 18 for 16, and so on (at least 1)."""
     stride = max(encoder.strides[-1])

@@ -12,6 +12,7 @@ from medseg.networks.encoders.jpu import JPU
 from medseg.networks.encoders.mobilenet import LARGE, SMALL, MobileNetV3
 from medseg.networks.encoders.mscan import FORMS, MSCAN
 from medseg.networks.encoders.resnet import ResNet
+from medseg.networks.encoders.timm import PREFIX, timm_encoder
 from medseg.networks.encoders.vgg import VGG
 from medseg.networks.encoders.xception import Xception
 from medseg.registry import lookup
@@ -54,7 +55,7 @@ def build_encoder(name: str, *, ndim: int, in_channels: int, **arguments: Any) -
     Parameters
     ----------
     name : str
-        A key of `ENCODERS`.
+        A key of `ENCODERS`, or ``timm:`` and a model of timm (`medseg.networks.encoders.timm`).
     ndim, in_channels : int
         Axes and channels of the image.
     **arguments
@@ -65,6 +66,10 @@ def build_encoder(name: str, *, ndim: int, in_channels: int, **arguments: Any) -
     ------
     ConfigError
         If there is no such encoder; the message gives the nearest name.
+    MissingExtraError
+        If it is one of timm, which is not installed.
     """
+    if name.startswith(PREFIX):
+        return timm_encoder(name, ndim=ndim, in_channels=in_channels, **arguments)
     build = lookup(ENCODERS, name, "encoder")
     return build(ndim=ndim, in_channels=in_channels, **arguments)

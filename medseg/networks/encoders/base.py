@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from medseg.networks.blocks import per_axis
+from medseg.networks.arguments import per_axis
 
 Axes = tuple[int, ...]
 

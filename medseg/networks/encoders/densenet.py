@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import AVERAGE_POOL, CONV, init_weights, level_axes, make_norm
+from medseg.networks.arguments import level_axes
+from medseg.networks.blocks import AVERAGE_POOL, CONV, init_weights, make_norm
 from medseg.networks.encoders.base import Axes, Encoder, dilate, running_product
 from medseg.networks.layers import MAX_POOL, ConvNormAct, scaled
 

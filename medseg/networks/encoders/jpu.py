@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.blocks import init_weights, per_axis
+from medseg.networks.arguments import per_axis
+from medseg.networks.blocks import init_weights
 from medseg.networks.encoders.base import Encoder
 from medseg.networks.layers import ConvNormAct, Separable, resize, scaled
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from medseg.networks.blocks import CONV, init_weights, level_axes, make_norm
+from medseg.networks.arguments import level_axes
+from medseg.networks.blocks import CONV, init_weights, make_norm
 from medseg.networks.encoders.base import Axes, Encoder, dilate, running_product
 from medseg.networks.layers import ADAPTIVE_POOL, scaled
 

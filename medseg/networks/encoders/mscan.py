@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medseg.networks.blocks import CONV, init_weights, level_axes, make_norm, per_level
+from medseg.networks.arguments import level_axes, per_level
+from medseg.networks.blocks import CONV, init_weights, make_norm
 from medseg.networks.encoders.base import Axes, Encoder, dilate, running_product
 from medseg.networks.layers import ConvNormAct, scaled
 from medseg.networks.transformer import DropPath

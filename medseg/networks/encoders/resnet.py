@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import init_weights, level_axes
+from medseg.networks.arguments import level_axes
+from medseg.networks.blocks import init_weights
 from medseg.networks.encoders.base import Axes, Encoder, dilate, running_product
 from medseg.networks.layers import MAX_POOL, ConvNormAct, scaled
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.blocks import CONV, per_axis
+from medseg.networks.arguments import per_axis
+from medseg.networks.blocks import CONV
 from medseg.networks.encoders.base import Encoder
 from medseg.networks.transformer import Layer, Positions, init_linear, to_map, to_tokens
 

@@ -2,60 +2,91 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from medseg.errors import ConfigError
+from medseg.errors import CaseError
+from medseg.inference.multiscale import LEAST
+from medseg.settings import CRF
+
+MOST_WORK = 1e11
+"""Products of a voxel, a neighbour, a class and an iteration beyond which an image is too large; a
+volume of 256^3 voxels takes 0.9e11 with 3 classes, 5 iterations and a radius of 3."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CRF:
-    """Weights and scales of both kernels of the dense CRF [1]_.
+def refine_logits(
+    logits: Tensor, image: Tensor, spacing: Sequence[float], crf: CRF, *, regions: bool
+) -> Tensor:
+    """Refine the logits of one case; regions, which overlap, each against its own background.
 
-    Attributes
+    Parameters
     ----------
-    iterations : int
-        Of the mean field.
-    appearance_weight, appearance_scale, intensity_scale : float
-        Of the kernel that wants voxels near and alike to be of one class: its weight, its reach in
-        mm (``theta_alpha``), and how much intensities may differ (``theta_beta``), in the image's
-        unit.
-    smoothness_weight, smoothness_scale : float
-        Of the kernel that asks for nearness alone: weight, and reach in mm (``theta_gamma``).
-    radius : int
-        Voxels along each axis within which pairs count. [1]_ counts all pairs by a permutohedral
-        lattice; here the kernels are exact within this window and nothing beyond it [2]_, so that
-        a window as large as the image gives the exact dense CRF.
+    logits : float Tensor of shape (num_classes, *spatial)
+    image, spacing, crf
+        As for `refine`; the image may be on another device.
+    regions : bool
+        Sigmoid in place of softmax.
 
-    References
-    ----------
-    .. [1] Kraehenbuehl and Koltun, Efficient inference in fully connected CRFs with Gaussian edge
-       potentials, NeurIPS 2011, equations 2 and 3, algorithm 1.
-    .. [2] Teichmann and Cipolla, Convolutional CRFs for semantic segmentation, BMVC 2019.
+    Returns
+    -------
+    float32 Tensor of shape (num_classes, *spatial)
+        Values whose softmax (sigmoid) are the refined probabilities.
     """
+    image = image.to(logits.device)
+    if not regions:
+        refined = refine(logits.float().softmax(0), image, spacing, crf)
+        return refined.clamp_(LEAST, 1 - LEAST).log_()
+    probs = logits.float().sigmoid()
+    for channel in probs:
+        channel.copy_(refine(torch.stack((1 - channel, channel)), image, spacing, crf)[1])
+    return probs.clamp_(LEAST, 1 - LEAST).logit_()
 
-    iterations: int = 5
-    appearance_weight: float = 4.0
-    appearance_scale: float = 3.0
-    intensity_scale: float = 0.5
-    smoothness_weight: float = 1.0
-    smoothness_scale: float = 1.0
-    radius: int = 3
 
-    def __post_init__(self) -> None:
-        for name in ("appearance_scale", "intensity_scale", "smoothness_scale"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"crf.{name} is {getattr(self, name)}; give a number above 0")
-        for name in ("appearance_weight", "smoothness_weight"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"crf.{name} is {getattr(self, name)}; give a number from 0 on")
-        for name in ("iterations", "radius"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"crf.{name} is {getattr(self, name)}; give a number from 1 on")
+def check_affordable(
+    case: str, sizes: Sequence[int], classes: int, channels: int, crf: CRF, allowed: int
+) -> None:
+    """Refuse an image that is too large for the field.
+
+    Parameters
+    ----------
+    case : str
+        Id, for the message.
+    sizes : sequence of int
+        Voxels per axis.
+    classes, channels : int
+        Of the logits and of the image.
+    crf : CRF
+    allowed : int
+        Bytes that may still be used.
+
+    Raises
+    ------
+    CaseError
+        If memory or work is more than that, or than `MOST_WORK`.
+    """
+    voxels = math.prod(sizes)
+    needed = 4 * voxels * (8 * classes + 2 * channels + 6)  # counted in `refine` at its peak
+    work = voxels * (2 * crf.radius + 1) ** len(sizes) * classes * crf.iterations
+    size = " x ".join(str(n) for n in sizes)
+    remedy = "set infer.crf to null, or resample.spacing coarser"
+    if needed > allowed:
+        raise CaseError(
+            case,
+            f"the CRF of {size} voxels takes {needed / 1e9:.2f} GB, and {allowed / 1e9:.2f} GB "
+            "may be used",
+            f"{remedy}; infer.memory raises the limit",
+        )
+    if work > MOST_WORK:
+        raise CaseError(
+            case,
+            f"the CRF of {size} voxels within a radius of {crf.radius} takes {work:.1e} products, "
+            f"and {MOST_WORK:.0e} are the most",
+            f"{remedy}, or infer.crf.radius smaller",
+        )
 
 
 def refine(

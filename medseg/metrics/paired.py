@@ -1,25 +1,18 @@
-"""Intervals and tests over cases: bootstrap, paired comparison, correction for many tests."""
+"""Two methods on the same cases: Wilcoxon's test, an interval, correction for many tests."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
-DRAWS = 10_000
-SEED = 0
-CONFIDENCE = 0.95
+from medseg.metrics.bootstrap import DRAWS, SEED, Values, bootstrap_interval, quantile
+
 SMALLEST_N = 6
 """Fewer untied pairs cannot reach p < .05: five give 2 / 2^5 = .0625 at best."""
-
-Values = NDArray[np.float64]
-Statistic = Literal["mean", "median"]
-Method = Literal["percentile", "bca"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,117 +38,6 @@ class PairedComparison:
     only_second: tuple[str, ...]
     note: str
     """What a reader must know: too few pairs, pairs left out; empty if nothing."""
-
-
-def bootstrap_interval(
-    values: Values,
-    *,
-    draws: int = DRAWS,
-    seed: int = SEED,
-    method: Method = "percentile",
-    statistic: Statistic = "mean",
-) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean or the median.
-
-    Parameters
-    ----------
-    values : float64 ndarray of shape (n,)
-        Independent values without NaN.
-    draws : int
-        Resamples with replacement.
-    seed : int
-        Seed of the resampling, so that a report can be repeated.
-    method : {"percentile", "bca"}
-        ``bca`` corrects for bias and skewness.
-    statistic : {"mean", "median"}
-        The median may be asked of values that hold infinities.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end; NaN without a value.
-
-    References
-    ----------
-    .. [1] Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 14.
-    """
-    if not values.size:
-        return math.nan, math.nan
-    picks = np.random.default_rng(seed).integers(0, values.size, (draws, values.size))
-    found = _statistic(values[picks], statistic)
-    tail = (1 - CONFIDENCE) / 2
-    shares = (tail, 1 - tail)
-    if method == "bca":
-        shares = bca_shares(values, found, statistic)
-    return quantile(found, shares[0]), quantile(found, shares[1])
-
-
-def bca_shares(values: Values, draws: Values, statistic: Statistic = "mean") -> tuple[float, float]:
-    """Return which quantiles of the bootstrap draws bound the BCa interval.
-
-    Parameters
-    ----------
-    values : float64 ndarray of shape (n,)
-    draws : float64 ndarray of shape (draws,)
-        The statistic of each resample of the values.
-    statistic : {"mean", "median"}
-
-    Returns
-    -------
-    tuple of float
-        2.5 % and 97.5 %, shifted; unshifted where the values leave nothing to correct by (all
-        equal, one value, or infinities).
-
-    References
-    ----------
-    .. [1] Efron and Tibshirani, An Introduction to the Bootstrap, 1993, equations 14.10 to 14.15.
-    """
-    tail = (1 - CONFIDENCE) / 2
-    centre = float(_statistic(values, statistic))
-    below = (np.count_nonzero(draws < centre) + np.count_nonzero(draws <= centre)) / (
-        2 * len(draws)
-    )
-    bias = float(special.ndtri(below))
-    if values.size < 2 or not np.isfinite(values).all() or not math.isfinite(bias):
-        return tail, 1 - tail
-    left_out = np.array([_statistic(np.delete(values, i), statistic) for i in range(values.size)])
-    apart = left_out.mean() - left_out
-    spread = float((apart**2).sum())
-    if spread == 0:
-        return tail, 1 - tail
-    skew = float((apart**3).sum()) / (6 * spread**1.5)
-    z = float(special.ndtri(tail))
-    low, high = (
-        float(special.ndtr(bias + (bias + end) / (1 - skew * (bias + end)))) for end in (z, -z)
-    )
-    return low, high
-
-
-def quantile(values: Values, share: float) -> float:
-    """Return a linearly interpolated quantile; unlike numpy's, also between infinities.
-
-    Parameters
-    ----------
-    values : float64 ndarray of shape (n,)
-        Without NaN; not empty. They may hold infinities of one sign or both.
-    share : float
-        In [0, 1].
-
-    Examples
-    --------
-    >>> quantile(np.array([1.0, 2.0, np.inf, np.inf]), 0.5), quantile(np.array([1.0, 2.0]), 0.5)
-    (inf, 1.5)
-    """
-    if np.isfinite(values).all():
-        return float(np.percentile(values, 100 * share))
-    ordered = np.sort(values)
-    place = share * (len(ordered) - 1)
-    low, high = float(ordered[math.floor(place)]), float(ordered[math.ceil(place)])
-    if low == high or place == math.floor(place):
-        return low
-    if math.isinf(low) and math.isinf(high):
-        return math.nan  # halfway between -inf and +inf
-    return low + (place - math.floor(place)) * (high - low)
 
 
 def wilcoxon(differences: Values) -> tuple[float, float]:
@@ -245,12 +127,7 @@ def compare_paired(
     shared = [case for case in first if case in second]
     dropped = tuple(c for c in shared if math.isnan(first[c]) or math.isnan(second[c]))
     kept = [case for case in shared if case not in set(dropped)]
-    members: dict[str, list[float]] = {}
-    for case in kept:
-        difference = 0.0 if first[case] == second[case] else second[case] - first[case]
-        patient = f"group {groups[case]}" if groups and groups.get(case) else f"case {case}"
-        members.setdefault(patient, []).append(difference)
-    means = np.array([_mean(values) for values in members.values()], dtype=np.float64)
+    means = patient_differences({case: (first[case], second[case]) for case in kept}, groups)
     statistic, p = wilcoxon(means)
     low, high = bootstrap_interval(means, draws=draws, seed=seed, statistic="median")
     only_first = tuple(case for case in first if case not in second)
@@ -268,6 +145,32 @@ def compare_paired(
         only_second=only_second,
         note=_note(means, len(dropped), len(only_first) + len(only_second)),
     )
+
+
+def patient_differences(
+    pairs: Mapping[str, tuple[float, float]], groups: Mapping[str, str] | None = None
+) -> Values:
+    """Return second minus first, one value a patient.
+
+    Parameters
+    ----------
+    pairs : mapping of str to (float, float)
+        Case id to the values of both methods; no NaN. Two equal infinities are a tie.
+    groups : mapping of str to str, optional
+        Patient of each case: the differences of one patient are averaged. A case without an entry
+        is a patient of its own.
+
+    Returns
+    -------
+    float64 ndarray of shape (patients,)
+        In the order of the patients' first cases.
+    """
+    members: dict[str, list[float]] = {}
+    for case, (first, second) in pairs.items():
+        difference = 0.0 if first == second else second - first
+        patient = f"group {groups[case]}" if groups and groups.get(case) else f"case {case}"
+        members.setdefault(patient, []).append(difference)
+    return np.array([_mean(values) for values in members.values()], dtype=np.float64)
 
 
 def compare_together(
@@ -288,12 +191,6 @@ def compare_together(
     return {
         name: replace(one, p_holm=p) for (name, one), p in zip(found.items(), adjusted, strict=True)
     }
-
-
-def _statistic(values: Values, statistic: Statistic) -> Values:
-    """Return the mean or the median along the last axis."""
-    found: Values = (np.mean if statistic == "mean" else np.median)(values, axis=-1)
-    return found
 
 
 def _mean(values: Sequence[float]) -> float:

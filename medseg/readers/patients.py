@@ -1,0 +1,83 @@
+"""Ids of cases that name the patient: replaced by hashes unless the user keeps them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from medseg.case import Case
+from medseg.identifiers import Identity, hide, hide_id, pseudonym
+from medseg.manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+def hide_ids(
+    cases: Sequence[Case], identities: Mapping[str, Identity], manifest: Manifest
+) -> tuple[list[Case], Manifest]:
+    """Replace the ids that hold what the header says of the patient.
+
+    Such an id comes from a folder named after the patient. It would name files, pages and rows of
+    tables. The hash is of the SeriesInstanceUID, which nobody can guess, so it stays the same when
+    cases are added. Messages of this process do not show the old ids from then on.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        DICOM series, named by their folders.
+    identities : mapping of str to Identity
+        Case id to what its header says.
+    manifest : Manifest
+        ``identifiers: keep`` changes nothing.
+
+    Returns
+    -------
+    list of Case
+    Manifest
+        Its ``exclude`` names the new ids.
+    """
+    if manifest.identifiers == "keep":
+        return list(cases), manifest
+    renamed, fresh = {}, False
+    for case in cases:
+        identity = identities[case.id]
+        if identity.is_in(case.id):
+            file = case.image[0]
+            source = file.series or str(file.path.relative_to(manifest.root))
+            renamed[case.id] = pseudonym(f"{source}\0{case.id}", kind="case")
+            fresh = hide_id(case.id, renamed[case.id]) or fresh
+    if fresh:
+        logger.info(
+            "%d of %d case ids hold the patient's id, name or a date of the header: they are "
+            "replaced by hashes (report.identifiers: keep leaves them)",
+            len(renamed),
+            len(cases),
+        )
+    kept = [replace(case, id=renamed.get(case.id, case.id)) for case in cases]
+    exclude = tuple(renamed.get(name, name) for name in manifest.exclude)
+    return kept, replace(manifest, exclude=exclude)
+
+
+def hide_words(path: Path, identities: Sequence[Identity], manifest: Manifest) -> None:
+    """Keep the patients of a folder, and what is named after them, out of messages.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of series.
+    identities : sequence of Identity
+        What their headers say.
+    manifest : Manifest
+        ``identifiers: keep`` hides nothing.
+    """
+    if manifest.identifiers == "keep":
+        return
+    root = manifest.root
+    parts = path.relative_to(root).parts if path.is_relative_to(root) else path.parts
+    for one in (identity for identity in identities if not identity.removed):
+        words = [word for word in re.split(r"[\^=\s,]+", one.name) if one.is_in(word)]
+        spelled = [one.name, one.name.replace("^", " "), one.patient_id, one.birth_date]
+        hide([*(part for part in parts if one.is_in(part)), *spelled, *words], "[patient]")
