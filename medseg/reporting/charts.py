@@ -94,8 +94,29 @@ def size_chart(scores: Scores, colors: Mapping[str, str], unit: str) -> bytes:
         plain_axes(axes)
         if shown:
             axes.set_xscale("log")
+            marks = size_marks([s.reference_volume_ml for s in shown])
+            axes.set_xticks(list(marks), list(marks.values()))
+            axes.minorticks_off()
     figure.tight_layout()
     return png_bytes(figure)
+
+
+def size_marks(volumes: Sequence[float]) -> dict[float, str]:
+    """Return at most three places on a logarithmic axis with what stands there: ends and middle.
+
+    Powers of ten, which such an axis marks by itself, are too many or none where volumes are alike.
+
+    Examples
+    --------
+    >>> list(size_marks([1150.4, 1316.6]).values()), list(size_marks([5.0, 5.0]).values())
+    (['1,150', '1,231', '1,317'], ['5'])
+    """
+    marks: dict[float, str] = {}
+    for place in np.geomspace(min(volumes), max(volumes), 3):
+        text = f"{place:,.0f}" if place >= 100 else f"{place:.3g}"
+        if text not in marks.values():
+            marks[float(place)] = text
+    return marks
 
 
 def limits_of_agreement(scores: Sequence[StructureScore]) -> tuple[float, float, float] | None:

@@ -12,6 +12,7 @@ from medseg.reporting.charts import (
     limits_of_agreement,
     size_alt,
     size_chart,
+    size_marks,
     training_chart,
 )
 from tests.reporting.examples import label_map, report
@@ -83,3 +84,18 @@ def test_the_training_curve_shows_what_decided(tmp_path, monkeypatch):
     _, scores = drawn[0].axes
     assert [line.get_label() for line in scores.lines] == ["val/miou", "val/class_iou/pole"]
     assert scores.get_ylabel() == "IoU on validation"
+
+
+@pytest.mark.parametrize(
+    ("volumes", "wanted"),
+    [
+        ([0.01, 3000.0], ["0.01", "5.48", "3,000"]),
+        ([1e6, 2.5e7], ["1,000,000", "5,000,000", "25,000,000"]),
+        ([100.0, 100.2], ["100"]),
+        ([0.0004], ["0.0004"]),
+    ],
+)
+def test_marks_of_volumes_are_few_and_plain(volumes, wanted):
+    marks = size_marks(volumes)
+    assert list(marks.values()) == wanted
+    assert all(min(volumes) * 0.999 <= place <= max(volumes) * 1.001 for place in marks)
