@@ -79,14 +79,4 @@ def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
 
 def window_settings(folder: ModelFolder) -> WindowSettings:
     """Return the settings under which a model's post-processing was judged."""
-    how = folder.document.inference
-    return WindowSettings(
-        overlap=how.overlap,
-        mirror=how.mirror,
-        shifts=how.shifts,
-        precision=how.precision,
-        skip_empty=how.skip_empty,
-        adaptive=how.adaptive,
-        scales=how.scales,
-        crf=how.crf,
-    )
+    return WindowSettings(**vars(folder.document.inference))  # every field is one of theirs

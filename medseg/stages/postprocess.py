@@ -120,16 +120,7 @@ class Postprocess:
             plan=plan,
             model=model,
             rules=rules,
-            inference=Inference(
-                overlap=self.infer.overlap,
-                mirror=self.infer.mirror,
-                shifts=self.infer.shifts,
-                precision=self.infer.precision,
-                skip_empty=self.infer.skip_empty,
-                adaptive=self.infer.adaptive,
-                scales=self.infer.scales,
-                crf=self.infer.crf,
-            ),
+            inference=Inference(**{f.name: getattr(self.infer, f.name) for f in fields(Inference)}),
             previous=read_model_folder(Path(previous)).folder if previous is not None else None,
         )
         _keep_background(model_folder, dataset, plan, results.done, context)

@@ -19,6 +19,7 @@ from medseg.artefacts import (
 )
 from medseg.case import Case, ImageFile, LabelPart
 from medseg.errors import ConfigError
+from medseg.inference.weights import window_settings
 from medseg.io.load import load_image
 from medseg.io.store import open_array, write_array
 from medseg.model_folder import read_model_folder
@@ -209,7 +210,7 @@ def test_predict_with_the_model_folder_gives_what_the_stages_gave(tmp_path):
     ]
     context = LocalContext(tmp_path)
     model = make_model(tmp_path / "trained", plan)
-    infer = Infer(overlap=0.25, mirror=True, precision="32-true")
+    infer = Infer(overlap=0.25, mirror=True, shifts=2, precision="32-true")
     resampled = Resampled(cases=tuple(_resample(case, plan, tmp_path) for case in cases))
     predictions = infer.run(resampled, plan, model, context)
     stage = Postprocess(infer=infer)
@@ -217,8 +218,8 @@ def test_predict_with_the_model_folder_gives_what_the_stages_gave(tmp_path):
     assert found.rules[0].min_volume_ml == 0.05
     folder = read_model_folder(found.model)
     assert folder.rules == found.rules
-    assert folder.document.inference.overlap == 0.25
-    assert folder.document.inference.mirror
+    window = window_settings(folder)
+    assert (window.overlap, window.mirror, window.shifts) == (0.25, True, 2)
     for case in found.cases:
         (path,) = predict(found.model, tmp_path / f"{case.id}.nii.gz", tmp_path / "again").written
         ours, theirs = nib.load(path), nib.load(case.file)
