@@ -251,33 +251,6 @@ class PatchIndex:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedFold:
-    """One network of a model: it validated on the cases of one fold and saw those of the others."""
-
-    fold: int
-    weights: Path
-    """safetensors."""
-    cases: tuple[str, ...]
-    """Ids of the cases it was trained on."""
-    steps: int
-    best_step: int
-    validation_dice: Mapping[str, float]
-    """Mean validation Dice per structure at the kept step."""
-    history: Path
-    """CSV: one row per validation (step, progress, seconds, lr, losses, dice per structure)."""
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedModel:
-    """The trained networks, one per fold; written by *train*."""
-
-    network: NetworkSpec
-    folds: tuple[TrainedFold, ...]
-    """At least one, by number."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class PredictedCase:
     """One raw prediction on the case's canonical grid."""
 

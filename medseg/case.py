@@ -12,6 +12,33 @@ Split = Literal["train", "test", "predict"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class VolumeRule:
+    """Which volume of a DICOM series is meant that holds several of the same slices.
+
+    A volume must fulfil all that is given and that tells the volumes of its series apart; ``none``
+    means the one that lacks the value.
+    """
+
+    frame_type: str | None = None
+    """Pattern of the image or frame type, such as ``*WATER*``."""
+    echo_time: float | Literal["none"] | None = None
+    """ms."""
+    b_value: float | Literal["none"] | None = None
+    """s/mm2."""
+    direction: str | None = None
+    """Pattern of the diffusion direction: ``ISOTROPIC``, or three numbers."""
+    cardiac_phase: float | Literal["none"] | None = None
+    """Percent of the cardiac cycle."""
+    temporal_position: float | Literal["none"] | None = None
+    """Number of the phase."""
+    acquisition: float | Literal["none"] | None = None
+    """Number of the acquisition."""
+    pick: Literal["only", "first", "last"] = "only"
+    """Which of several that fulfil it: ``only`` refuses them; they are ordered by the values
+    above."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageFile:
     """An image file (or folder of slices); its channels follow those of the files before it."""
 
@@ -19,6 +46,8 @@ class ImageFile:
     """A volume file, an image, or a folder that holds a DICOM series."""
     series: str | None = None
     """SeriesInstanceUID, where the folder holds several DICOM series."""
+    volume: VolumeRule | None = None
+    """Which volume is meant, where the series holds several of the same slices."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,6 +160,8 @@ def _override(document: Document, overrides: Sequence[str]) -> Document:
             OmegaConf.update(tree, key, new, merge=both)  # else a list would have to meet a list
         except (ConfigError, OmegaConfBaseException, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
+            if value.count("{") > value.count("}") or value.count("[") > value.count("]"):
+                reason = f"the shell cut it at a space; write quotes around it, '{key}={{...}}'"
             raise ConfigError(
                 f"command line: {key}: cannot be set to '{value}': {reason}"
             ) from error
@@ -246,6 +248,10 @@ def json_schema(kind: type) -> dict[str, Any]:
     name = schema["prefixItems"][0]["$ref"].rsplit("/", 1)[-1]
     definitions: dict[str, Any] = schema["$defs"]
     top: dict[str, Any] = definitions.pop(name)
+    for base in filter(is_dataclass, kind.__mro__[1:]):  # pydantic reads kind alone
+        for key, row in json_schema(base)["properties"].items():
+            known = {"description": row["description"]} if "description" in row else {}
+            top["properties"][key] = dict(sorted((known | top["properties"][key]).items()))
     return {**top, "$defs": definitions}
 
 

@@ -10,6 +10,10 @@ from medseg.registry import nearest
 from medseg.yaml_marks import KeyPath
 
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_PLAIN = {"valid dictionary": "mapping", "valid list": "list", "valid string": "text"}
+"""What people say for pydantic's words."""
+_NAMED = (("loss",), ("network",))
+"""Mappings that are often given by their name alone."""
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 
@@ -41,7 +45,7 @@ def explain(
             what = _message(error)
             where = f" at {inside}" if inside else ""
             grouped.setdefault(path[:union], []).append(what + where)
-    return [(path, _join(whats, _value_at(data, path))) for path, whats in grouped.items()]
+    return [(path, _join(path, whats, _value_at(data, path))) for path, whats in grouped.items()]
 
 
 def fields_at(kind: Any, path: KeyPath) -> tuple[str, ...]:
@@ -115,13 +119,18 @@ def _what(kind: type, path: KeyPath, error: Any, hidden: Collection[str]) -> str
 def _message(error: Any) -> str:
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     text = text.split(", unable to parse")[0]
+    for technical, plain in _PLAIN.items():
+        text = text.replace(technical, plain)
     return text[:1].lower() + text[1:]
 
 
-def _join(whats: Sequence[str], value: Any) -> str:
+def _join(path: KeyPath, whats: Sequence[str], value: Any) -> str:
     """Join what a union's members said, and quote what came."""
     text = ", or ".join(dict.fromkeys(whats))
     if not text.startswith(("should", "is not")) or value is dataclasses.MISSING:
         return text
-    shown = repr(value)
-    return f"{text}; got {shown if len(shown) <= 60 else shown[:57] + '...'}"
+    shown = "nothing" if value is None else repr(value)
+    text = f"{text}; got {shown if len(shown) <= 60 else shown[:57] + '...'}"
+    if isinstance(value, str) and path[-1:] in _NAMED:
+        text += f"; write {{name: {value}}}"
+    return text

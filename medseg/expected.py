@@ -42,6 +42,9 @@ class Calibration:
     spearman: float | None = None
     """Rank correlation of Dice and estimate, each case left out of its own; None where the
     estimate is the same for all."""
+    lowest: float | None = None
+    highest: float | None = None
+    """Smallest and largest clue of the cases; None in files of earlier versions."""
     reason: str = ""
     """Why it is not to be used for single cases; empty where it is."""
 

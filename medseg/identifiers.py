@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from medseg.case import Case
+from medseg.hidden_words import HiddenWords
 
 Identifiers = Literal["keep", "drop", "hash"]
 """``keep``: as they are; ``drop``: patients are numbered; ``hash``: the same hash everywhere."""
@@ -33,6 +34,8 @@ HEADER = (
 
 SHORTEST_PART = 3
 """Letters a word of a name must have to be looked for inside an id; shorter ones must be all."""
+DATE_DIGITS = 8
+"""Of a date in a header: ``YYYYMMDD``."""
 NOBODY = frozenset(
     "patient anonymous anonymized anonymised anon unknown none test phantom".split()  # noqa: SIM905
 )
@@ -71,9 +74,11 @@ class Identity:
             return ()
         names = [_bare(part) for part in re.split(r"[\^=\s,]+", self.name)]
         known = [part for part in names if part not in NOBODY and not part.isdigit()]
-        others = (self.patient_id, self.birth_date, self.study_date, self.accession)
+        dates = [form for date in (self.birth_date, self.study_date) for form in _date_forms(date)]
+        others = (self.patient_id, *dates, self.accession)
         numbers = [word for word in map(_bare, others) if word not in NOBODY]
-        return tuple(dict.fromkeys(word for word in (*numbers, *known) if word))
+        joined = ["".join(known), "".join(reversed(known))]  # of a short name the parts are no clue
+        return tuple(dict.fromkeys(word for word in (*numbers, *known, *joined) if word))
 
     def is_in(self, text: str) -> bool:
         """Tell whether a text (an id, a folder's name) holds a word that identifies the patient.
@@ -111,6 +116,29 @@ def pseudonym(text: str, *, kind: str) -> str:
     key = hashlib.blake2b(os.environ.get(KEY_VARIABLE, "").encode(), digest_size=32).digest()
     digest = hashlib.blake2b(f"{kind}\0{text}".encode(), key=key, digest_size=5).hexdigest()
     return f"{kind}-{digest}"
+
+
+def shown_id(case: str, identity: Identity, unique: str, mode: Identifiers) -> str:
+    """Return a case's id, or a hash where the id holds what the header says of the patient.
+
+    Messages show the hash in place of the id from then on. ``unique`` is hashed with the id; a
+    SeriesInstanceUID nobody can guess.
+    """
+    if mode == "keep" or not identity.is_in(case):
+        return case
+    new = case_pseudonym(case, unique)
+    hide_id(case, new)
+    return new
+
+
+def case_pseudonym(case: str, unique: str) -> str:
+    """Return the hash that stands for a case's id; see `shown_id`."""
+    return pseudonym(f"{unique}\0{case}", kind="case")
+
+
+def is_pseudonym(case: str) -> bool:
+    """Tell whether an id looks like one that `case_pseudonym` made."""
+    return re.fullmatch(r"case-[0-9a-f]{10}", case) is not None
 
 
 def without_patients(cases: Sequence[Case], mode: Identifiers) -> list[Case]:
@@ -153,8 +181,11 @@ def shown_patients(
 
 _REPLACED = re.compile(r"patient-(\d{3,9}|[0-9a-f]{10})")
 
-_HIDDEN: dict[str, str] = {}
-"""Words that messages of this process must not show, and what they show instead."""
+PATIENT = "[patient]"
+"""What messages show in place of a patient."""
+
+_HIDDEN = HiddenWords()
+"""What messages of this process must not show."""
 
 
 def hide(words: Iterable[str], instead: str) -> None:
@@ -163,27 +194,73 @@ def hide(words: Iterable[str], instead: str) -> None:
     Words of fewer than three letters are not replaced: they stand in every other message.
     """
     for word in words:
-        if len(_bare(word)) >= SHORTEST_PART:
-            _HIDDEN.setdefault(word, instead)
+        if len(_bare(word)) >= SHORTEST_PART and word not in _HIDDEN.words:
+            _HIDDEN.add(word, instead)
 
 
 def hide_id(old: str, new: str) -> bool:
     """Let `concealed` show a case's new id in place of the old one; tell whether that is new."""
-    if len(_bare(old)) < SHORTEST_PART or _HIDDEN.get(old) == new:
+    if len(_bare(old)) < SHORTEST_PART or _HIDDEN.words.get(old) == new:
         return False
-    _HIDDEN[old] = new
+    _HIDDEN.add(old, new)
+    _HIDDEN.add(new, new)  # whatever short name its digits hold
     return True
 
 
+def hide_patient(identity: Identity, names: Sequence[str] = ()) -> None:
+    """Keep a patient, and files and folders that are named after the patient, out of messages.
+
+    Parameters
+    ----------
+    identity : Identity
+        What a header says; of one that was removed nothing is hidden.
+    names : sequence of str
+        Of the header's file and the folders above it.
+    """
+    parts = re.split(r"[\^=\s,]+", identity.name)
+    spelled = (identity.name, identity.name.replace("^", " "), identity.patient_id)
+    dates = [
+        form
+        for date in (identity.birth_date, identity.study_date)
+        for between in ("", "-", "_", ".")
+        for form in _date_forms(date, between)
+    ]
+    words = [w for w in (*spelled, *parts, identity.accession, *dates) if identity.is_in(w)]
+    if not words:
+        return
+    hide(words, PATIENT)
+    for name in (one for one in names if identity.is_in(one)):
+        if not identity.is_in(concealed(name).replace(PATIENT, "")):
+            continue  # nothing is left of the patient where the words are replaced
+        stem = re.sub(r"[\d\W_]+$", "", name.removesuffix(".dcm"))  # the same for all slices
+        part = stem if identity.is_in(stem) else name
+        if len(_bare(part)) < SHORTEST_PART and part.isalpha():  # as a part of paths alone
+            _HIDDEN.add(f"/{part}", f"/{PATIENT}")
+        hide([part], PATIENT)
+
+
+def hidden_words() -> dict[str, str]:
+    """Return what messages of this process do not show, for a process that helps it."""
+    return dict(_HIDDEN.words)
+
+
+def hide_only(words: Mapping[str, str]) -> None:
+    """Let `concealed` replace these words, as `hidden_words` returned them, and no others."""
+    _HIDDEN.replace_all(words)
+
+
 def concealed(text: str) -> str:
-    """Return a message without the words that were hidden; longest first, whole words alone."""
-    if not _HIDDEN:
-        return text
-    ordered = sorted(_HIDDEN, key=len, reverse=True)
-    pattern = "|".join(re.escape(word) for word in ordered)
-    return re.sub(
-        rf"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])", lambda found: _HIDDEN[found[0]], text
-    )
+    """Return a message without the words that were hidden, see `HiddenWords`."""
+    return _HIDDEN.replaced_in(text)
+
+
+def _date_forms(date: str, between: str = "") -> tuple[str, ...]:
+    """Spell a DICOM date with the year, the day and the month first."""
+    if len(date) != DATE_DIGITS or not date.isdigit():
+        return (date,) if date and not between else ()
+    year, month, day = date[:4], date[4:6], date[6:]
+    orders = ((year, month, day), (day, month, year), (month, day, year))
+    return tuple(dict.fromkeys(between.join(order) for order in orders))
 
 
 def _bare(text: str) -> str:

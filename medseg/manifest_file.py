@@ -115,7 +115,9 @@ def _places(written: ManifestFile, document: Document, data_root: Path | None) -
     here = document.source.resolve().parent
     if here != shipped_folder("data_manifests").resolve():
         bases.insert(0, here)
-    return [base / Path(root).expanduser() for root in roots for base in bases]
+    below = [base / Path(root).expanduser() for root in roots for base in bases]
+    names = {Path(root).name for root in roots}
+    return [*below, *(base for base in bases[-1:] if base.name in names)]  # the folder itself
 
 
 def find_root(

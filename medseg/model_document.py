@@ -6,11 +6,11 @@ happens, tiles, label table, post-processing, and where the training data came f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import medseg
 from medseg.artefacts import ChannelNormalization, DataInfo, NetworkSpec
@@ -18,7 +18,7 @@ from medseg.errors import ConfigError
 from medseg.finished import PostprocessRule
 from medseg.geometry.resize import Resize
 from medseg.labels import LabelScheme
-from medseg.settings import CRF
+from medseg.settings import Inference
 
 DOCUMENT, WEIGHTS = "model.json", "weights.safetensors"
 FORMAT_VERSION = 2
@@ -54,20 +54,6 @@ class Tiles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inference:
-    """The settings under which post-processing was decided (see `medseg.stages.infer.Infer`)."""
-
-    overlap: float
-    mirror: bool
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
-    skip_empty: bool = False
-    adaptive: bool = False
-    scales: tuple[float, ...] = (1.0,)
-    shifts: int = 1
-    crf: CRF | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class InputExample:
     """Shape and type of what the network takes: one tile in a batch of one."""
 
@@ -89,6 +75,11 @@ class Member:
     seconds: float
     validation_dice: Mapping[str, float | None]
     """None where no validation case had the structure."""
+    validation_miou: float | None = None
+    """mIoU over all validation pixels, by which the step was chosen; None where it was chosen by
+    the mean Dice."""
+    digest: str = ""
+    """Of its weights file; empty in folders of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +96,7 @@ class ModelDocument:
     preprocessing: Preprocessing
     tiles: Tiles
     inference: Inference
+    """The settings under which post-processing was decided."""
     scheme: LabelScheme
     postprocessing: tuple[PostprocessRule, ...]
     members: tuple[Member, ...]
@@ -113,6 +105,12 @@ class ModelDocument:
     previous: bool = False
     """Whether the network also sees what the model in ``previous/`` predicts, one channel a label
     behind those of the image."""
+
+
+def file_digest(file: Path) -> str:
+    """Return the digest that stands for the content of a weights file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def write_document(folder: Path, document: ModelDocument) -> Path:
@@ -150,6 +148,8 @@ def read_document(file: Path) -> ModelDocument:
             f"{file}: format is {version!r}, and medseg {medseg.__version__} reads formats 1 "
             f"to {FORMAT_VERSION}; use the medseg version named in the file, or a newer one"
         )
+    if isinstance(data.get("inference"), dict):
+        data["inference"].setdefault("skip_empty", False)  # written before there was a choice
     try:
         return TypeAdapter(ModelDocument).validate_python(data)
     except ValidationError as error:

@@ -9,23 +9,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import medseg
-from medseg.artefacts import Plan, TrainedFold, TrainedModel
+from medseg.artefacts import Plan
 from medseg.errors import ConfigError
 from medseg.finished import PostprocessRule
 from medseg.model_document import (
     DOCUMENT,
     FORMAT_VERSION,
     WEIGHTS,
-    Inference,
     InputExample,
     Member,
     ModelDocument,
     Preprocessing,
     Tiles,
+    file_digest,
     read_document,
     write_document,
 )
 from medseg.preprocessing import Recipe
+from medseg.settings import Inference
+from medseg.trained import Score, TrainedFold, TrainedModel
 
 PREVIOUS = "previous"
 """Sub-folder of a cascade: the model whose prediction its network sees as further channels."""
@@ -46,6 +48,12 @@ class ModelFolder:
     def weights(self) -> tuple[Path, ...]:
         """The safetensors files, one per member."""
         return tuple(self.folder / member.weights for member in self.document.members)
+
+    @property
+    def score(self) -> Score:
+        """What decided which step of each member is kept."""
+        chosen = [member.validation_miou for member in self.document.members]
+        return "dice" if None in chosen else "miou"
 
     @property
     def is_export(self) -> bool:
@@ -229,12 +237,14 @@ def _member(trained: TrainedFold, *, alone: bool) -> Member:
             name: None if math.isnan(dice) else dice
             for name, dice in trained.validation_dice.items()
         },
+        validation_miou=trained.validation_miou,
+        digest=file_digest(trained.weights),
     )
 
 
 def _find(path: Path) -> Path:
-    """Return the folder that holds model.json: the path itself, or model/ in a run folder."""
-    for folder in (path, path / "model"):
+    """Return the folder that holds model.json: the path, model/ of a run, models/ of a bundle."""
+    for folder in (path, path / "model", path / "models"):
         if (folder / DOCUMENT).is_file():
             return folder
     if (path / "ensemble.json").is_file():

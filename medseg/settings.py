@@ -86,6 +86,49 @@ class CRF:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What decides a prediction besides network and image; ``model.json`` repeats it.
+
+    Where and how fast it is computed is no part of it; see `medseg.stages.infer.Infer`.
+    """
+
+    overlap: float = 0.5
+    """Share of a tile that the next one covers again."""
+    mirror: bool = False
+    """Average over flips of the planned axes; costs 2^axes the time."""
+    shifts: int = 1
+    """Average over this many shifts of each tile by 0, 1, -1, 2, ... voxels: a network that strides
+    answers a little differently at each. 4 is enough, at 4 times the time. Along an axis on which
+    the tile is no longer than the largest shift (such as across slices) nothing is shifted."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    skip_empty: bool = True
+    """Leave out tiles of a CT that hold nothing but air; they become background. Risk: a structure
+    that a network sees in pure air, such as one guessed from the position in the tile alone."""
+    adaptive: bool = False
+    """See each voxel once, then run overlapping tiles only around foreground: faster, at the risk
+    of a small structure that only an overlapping tile, which has it in its middle, would have
+    shown."""
+    scales: tuple[float, ...] = (1.0,)
+    """Average over the image at these sizes, such as [0.75, 1.0, 1.25]; each costs a pass, and all
+    logits of a case are then in memory at once."""
+    crf: CRF | None = None
+    """Refine the probabilities so that they follow the image, by a dense CRF; ``{}`` takes its
+    defaults. For photographs and small volumes: a case that is too large for it is set aside."""
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0:
+            raise ConfigError(
+                f"infer.scales is {list(self.scales)}; give factors above 0, such as [0.75, 1.0]"
+            )
+        if self.shifts < 1:
+            raise ConfigError(f"infer.shifts is {self.shifts}; it must be 1 or more, such as 4")
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(
+                f"infer.overlap is {self.overlap}; it must be at least 0 and below 1, such as 0.5"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Compute:
     """Where per-case work and training run; never part of a result's key."""
 
@@ -95,6 +138,10 @@ class Compute:
     """Processes for per-case work; auto: as many as cores and free memory allow."""
     scheduler: str | None = None
     """Address of a dask scheduler, such as ``tcp://host:8786``; None runs here."""
+
+    def __post_init__(self) -> None:
+        if self.workers != "auto" and self.workers < 1:
+            raise ConfigError(f"compute.workers is {self.workers}; it must be 1 or more, or auto")
 
 
 @dataclass(frozen=True, kw_only=True)

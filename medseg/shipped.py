@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -77,4 +78,16 @@ def find_document(name: str | Path, kind: Kind, *, beside: Path | None = None) -
         return shipped(kind, str(name))
     except ConfigError as error:
         hint = str(error)
+    for folder in folders:
+        if (folder / path).is_dir():
+            raise ConfigError(f"{folder / path} is a folder; name a file in it, or a shipped name")
+        if near := _near(folder / path):
+            raise ConfigError(f"{path}: no such file; did you mean '{near}'?")
     raise ConfigError(f"{path}: no such file, and {hint}")
+
+
+def _near(path: Path) -> Path | None:
+    """Return the YAML file beside a missing one whose name is most like it."""
+    there = {file.stem: file for file in path.parent.glob("*.y*ml")}
+    close = difflib.get_close_matches(path.name.removesuffix(".yaml"), there, n=1)
+    return there[close[0]] if close else None

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from medseg.hidden_words import HiddenWords
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
@@ -16,6 +18,12 @@ def data_root() -> Path:
     if not root:
         pytest.skip("MEDSEG_TEST_DATA is not set: it names the folder with the real data")
     return Path(root)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test's messages lack words that another test hid."""
+    monkeypatch.setattr("medseg.identifiers._HIDDEN", HiddenWords())
 
 
 def pytest_configure() -> None:

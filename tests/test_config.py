@@ -187,8 +187,29 @@ def test_sections_know_where_they_stand(tmp_path: Path) -> None:
         read_document(path, overrides=["part=3"]).section("part")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heir(Part):
+    """A part with one more setting."""
+
+    height: int = 1
+    """Of its own."""
+
+
+def test_schema_carries_the_docstrings_of_inherited_fields() -> None:
+    properties = json_schema(Heir)["properties"]
+    assert properties["weight"]["description"] == "How much it counts."
+    assert properties["height"]["description"] == "Of its own."
+
+
 def test_schema_forbids_unknown_keys_and_carries_docstrings() -> None:
     schema = json_schema(Whole)
     assert schema["additionalProperties"] is False
     assert schema["properties"]["size"]["description"] == "Voxels along each axis."
     assert schema["$defs"]["Part"]["properties"]["weight"]["description"] == "How much it counts."
+
+
+@pytest.mark.parametrize("cut", ["part={name:", "part=[1,"])
+def test_a_value_that_the_shell_cut_asks_for_quotes(tmp_path: Path, cut: str) -> None:
+    path = write(tmp_path, "title: x\n")
+    with pytest.raises(ConfigError, match=r"command line: part: .* the shell cut it.*quotes"):
+        read_document(path, overrides=[cut, "q}"])

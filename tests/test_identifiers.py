@@ -1,30 +1,35 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
-from medseg import identifiers
 from medseg.case import Case, ImageFile
+from medseg.geometry.volume import Volume
 from medseg.identifiers import (
     Identity,
     concealed,
+    hidden_words,
     hide,
     hide_id,
+    hide_only,
+    hide_patient,
     pseudonym,
     shown_patients,
     without_patients,
 )
 from medseg.manifest import Manifest
-from medseg.readers.patients import hide_ids, hide_words
+from medseg.phantom.dicom_files import write_dicom_series
+from medseg.readers.patients import hide_ids, hide_sources, hide_words
 
 DOE = Identity(patient_id="4711", name="Doe^Jane", birth_date="19710203", study_date="20210908")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_hidden(monkeypatch):
-    monkeypatch.setattr(identifiers, "_HIDDEN", {})
+def _no_key(monkeypatch):
     monkeypatch.delenv("MEDSEG_IDENTIFIER_KEY", raising=False)
 
 
@@ -140,3 +145,65 @@ def test_a_new_id_is_shown_in_place_of_the_old_one_and_told_once():
     hide(["DOE_1"], "[patient]")
     assert concealed("case DOE_1: ok") == "case case-1: ok"
     assert not hide_id("7", "case-2"), "too short to be looked for"
+
+
+def test_a_hidden_word_is_found_in_any_case_and_beside_digits_or_separators():
+    hide(["Doe", "4711"], "x")
+    assert concealed("DOE doe_1 1doe2 p4711a") == "x x_1 1x2 pxa"
+    assert concealed("doer Adoe 14711 47112") == "doer Adoe 14711 47112"
+
+
+def test_the_pseudonym_in_a_message_is_left_whole():
+    hide(["abe", "Doe"], "[patient]")
+    hide_id("Doe_1", "case-12abe45678")
+    assert concealed("Doe_1 is case-12abe45678, doe_1, abe") == (
+        "case-12abe45678 is case-12abe45678, case-12abe45678, [patient]"
+    )
+
+
+@pytest.mark.parametrize("text", ["03.02.1971", "02/03/1971", "1971_02_03", "08092021"])
+def test_a_date_is_known_in_every_order(text):
+    assert DOE.is_in(text) or DOE.is_in(text.replace("/", "-"))
+
+
+def test_files_and_folders_named_after_a_patient_are_hidden_in_parts_or_whole():
+    wu = Identity(name="Wu^Li", patient_id="55", birth_date="19710203", accession="A77X")
+    hide_patient(wu, ["CT", "Wu", "wuli0001.dcm", "wuli0002.dcm", "scan_1971-02-03"])
+    shown = concealed("/d/Wu/CT/wuli0001.dcm and wuli0009.dcm, A77X, 03.02.1971, 1971_02_03, 55 %")
+    assert shown == (
+        "/d/[patient]/CT/[patient]0001.dcm and [patient]0009.dcm, [patient], [patient], "
+        "[patient], 55 %"
+    )
+    assert wu.is_in("x_liwu7")
+    assert not wu.is_in("blip")
+    before = hidden_words()
+    hide_patient(Identity(name="Wu^Li", removed=True), ["wuli"])
+    hide_patient(Identity(), ["CT"])
+    assert hidden_words() == before
+
+
+def test_another_process_hides_the_same_words_and_no_others():
+    hide(["Doe"], "x")
+    words = hidden_words()
+    hide_only({"Roe": "y"})
+    assert concealed("Doe Roe") == "Doe y"
+    hide_only(words)
+    assert concealed("Doe Roe") == "x Roe"
+
+
+def test_a_table_keeps_its_ids_and_its_patients_stay_out_of_messages(tmp_path, caplog):
+    volume = Volume(data=np.zeros((1, 4, 4, 3), np.int16), affine=np.diag([-1.0, -1.0, 2.0, 1.0]))
+    write_dicom_series(tmp_path / "Quux^Amadeus", volume, patient="Quux^Amadeus")
+    path = tmp_path / "Quux^Amadeus"
+    found = [
+        Case(id="quux_1", image=(ImageFile(path=path),)),
+        Case(id="b", image=(ImageFile(path=tmp_path / "none.nii.gz"),)),
+    ]
+    manifest = Manifest(name="m", reader="table", root=tmp_path, labels=(), identifiers="keep")
+    hide_sources(found, manifest)
+    assert hidden_words() == {}
+    caplog.set_level("INFO")
+    for _ in range(2):
+        hide_sources(found, replace(manifest, identifiers="drop"))
+    assert concealed(f"{path}/1.dcm: cut short") == f"{tmp_path}/[patient]/1.dcm: cut short"
+    assert caplog.text.count("1 of 2 case ids hold the patient's id") == 1

@@ -175,6 +175,8 @@ def test_data_root_comes_from_argument_then_environment_then_here(load, tmp_path
     monkeypatch.setenv("MEDSEG_DATA", str(tmp_path / "named"))
     assert load(GOOD, data_root=None).root == tmp_path / "named" / "liver"
     assert load(GOOD, data_root=tmp_path / "given").root == tmp_path / "given" / "liver"
+    itself = tmp_path / "given" / "liver"
+    assert load(GOOD, data_root=itself).root == itself  # named in place of the folder above it
 
 
 def test_missing_data_says_where_it_looked_and_how_to_point_at_it(load, tmp_path):

@@ -66,6 +66,24 @@ def test_the_document_says_where_the_data_came_from_and_what_goes_in(tmp_path):
     assert sorted(p.name for p in path.iterdir()) == ["model.json", "weights.safetensors"]
 
 
+def test_what_chose_the_step_is_kept(tmp_path):
+    _, path = folder_of(tmp_path)
+    assert read_model_folder(path).score == "dice"
+    document = json.loads((path / "model.json").read_text())
+    document["members"][0]["validation_miou"] = 0.7
+    (path / "model.json").write_text(json.dumps(document))
+    assert read_model_folder(path).score == "miou"
+
+
+def test_a_document_from_before_tiles_of_air_could_be_left_out(tmp_path):
+    """It ran every tile, and so it must now, whatever the default has become."""
+    _, path = folder_of(tmp_path)
+    document = json.loads((path / "model.json").read_text())
+    del document["inference"]["skip_empty"]
+    (path / "model.json").write_text(json.dumps(document))
+    assert read_model_folder(path).document.inference.skip_empty is False
+
+
 def test_a_run_folder_is_taken_too(tmp_path):
     _, path = folder_of(tmp_path)
     assert read_model_folder(tmp_path) == read_model_folder(path)

@@ -27,6 +27,21 @@ def test_a_mistyped_name_gets_the_nearest() -> None:
         shipped("pipelines", "volum")
 
 
+@pytest.mark.parametrize("name", ["liverr.yaml", "livr", "sub/../liver.yml"])
+def test_a_mistyped_path_gets_the_nearest_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "liver.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"no such file; did you mean '.*liver\.yaml'\?"):
+        find_document(name, "configs")
+    with pytest.raises(ConfigError, match="sub is a folder; name a file in it"):
+        find_document("sub", "configs")
+    with pytest.raises(ConfigError, match=r"known: .*scenes"):
+        find_document("qqqqqqq", "configs")
+
+
 def test_a_path_wins_over_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_document("volume", "pipelines") == shipped("pipelines", "volume")

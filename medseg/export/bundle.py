@@ -19,9 +19,9 @@ from medseg.artefacts import DataInfo, Plan
 from medseg.export.bundle_config import inference_config, not_in_bundle
 from medseg.export.check import CheckImage
 from medseg.export.document import Check
-from medseg.export.graph import trace, write_graph
-from medseg.export.write import appearing, check_graphs, members
-from medseg.model_document import ModelDocument, write_document
+from medseg.export.graph import free_axes, trace, write_graph
+from medseg.export.write import appearing, check_graphs, describe_graphs, members
+from medseg.model_document import ModelDocument
 from medseg.model_folder import ModelFolder
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ INTENDED_USE = (
 
 def export_bundle(folder: ModelFolder, out: Path, *, image: CheckImage | None = None) -> Check:
     """Write ``configs/``, ``models/`` (torch.export graphs, checked), ``docs/`` and ``LICENSE``.
+
+    ``models/`` is an exported folder as well, which ``medseg predict`` runs.
 
     Parameters
     ----------
@@ -78,11 +80,12 @@ def export_bundle(folder: ModelFolder, out: Path, *, image: CheckImage | None = 
             name = "model" if len(networks) == 1 else f"model-{member.fold}"
             graphs.append(write_graph(program, models, name, "torch-export"))
         check = check_graphs(networks, graphs, "torch-export", plan, image)
+        free = free_axes(networks[0], plan.patch_size)
+        describe_graphs(models, folder, graphs, "torch-export", check, free)
         config = inference_config(document, plan, [path.name for path in graphs])
         _write_json(configs / "inference.json", config)
         _write_json(configs / "metadata.json", bundle_metadata(document, plan, check, lost))
         (docs / "README.md").write_text(readme(document, lost), encoding="utf-8")
-        write_document(docs, document)
         (aside / "LICENSE").write_text(_licence(document), encoding="utf-8")
     return check
 
@@ -180,7 +183,9 @@ def readme(document: ModelDocument, lost: list[str]) -> str:
         "",
         *(f"- {line}" for line in differs),
         "",
-        "`model.json` describes the model in medseg's own words.",
+        "Where medseg is installed, `medseg predict THIS_FOLDER INPUT -o OUT` runs the same graphs "
+        "with medseg's own preprocessing and post-processing (`models/model.json`): nothing is "
+        "left out then.",
         "",
     ]
     return "\n".join(lines)

@@ -20,7 +20,9 @@ from medseg.model_document import DOCUMENT
 from medseg.model_folder import EXPORT, ModelFolder
 
 
-def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
+def load_predictor(
+    folder: ModelFolder, device: str = "auto", memory: int | None = None
+) -> Predictor:
     """Load a model or exported folder with the settings its post-processing was judged with.
 
     Parameters
@@ -29,6 +31,8 @@ def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
         What `medseg.model_folder.read_model_folder` returned.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    memory : int, optional
+        Bytes that the process may have in use on the device.
 
     Raises
     ------
@@ -40,7 +44,7 @@ def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
     if not folder.is_export:
         from medseg.inference.weights import load_predictor as load_weights
 
-        return load_weights(folder, device)
+        return load_weights(folder, device, memory)
     document = read_export_document(folder.folder)
     folds = [member.fold for member in folder.document.members]
     if not set(folds) <= set(document.graphs):
@@ -49,7 +53,8 @@ def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
             f"{sorted(document.graphs)}; copy both files of one export"
         )
     paths = [folder.folder / document.graphs[fold] for fold in folds]
-    return load_graphs(paths, document.kind, folder.plan, window_settings(folder), device)
+    settings = window_settings(folder, memory)
+    return load_graphs(paths, document.kind, folder.plan, settings, device)
 
 
 def load_graphs(

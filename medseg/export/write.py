@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,26 +93,56 @@ def export_graphs(
             graphs.append(write_graph(program, aside, name, kind))
         check = check_graphs(networks, graphs, kind, plan, image)
         free = free_axes(networks[0], plan.patch_size)
-        axes = range(len(plan.patch_size))
-        document = ExportDocument(
-            format=FORMAT_VERSION,
-            kind=kind,
-            medseg=medseg.__version__,
-            made_with=versions(kind),
-            graphs={
-                member.fold: path.name
-                for member, path in zip(folder.document.members, graphs, strict=True)
-            },
-            input=INPUT,
-            output=OUTPUT,
-            tile=tuple(None if any_size and a in free else plan.patch_size[a] for a in axes),
-            multiple_of=tuple(free.get(a, 1) for a in axes),
-            files=digests(aside.iterdir()),
-            check=check,
-        )
-        write_document(aside, folder.document)
-        write_export_document(aside, document)
+        describe_graphs(aside, folder, graphs, kind, check, free, any_size=any_size)
     return check
+
+
+def describe_graphs(
+    out: Path,
+    folder: ModelFolder,
+    graphs: Sequence[Path],
+    kind: GraphKind,
+    check: Check,
+    free: Mapping[int, int],
+    *,
+    any_size: bool = False,
+) -> None:
+    """Write ``model.json`` and ``export.json`` beside graphs: ``medseg predict`` then runs them.
+
+    Parameters
+    ----------
+    out : Path
+        Folder that holds the graphs and nothing else.
+    folder : ModelFolder
+        Of which they were made.
+    graphs : sequence of Path
+        One per member.
+    kind : {"onnx", "torch-export"}
+    check : Check
+    free : mapping of int to int
+        What `medseg.export.graph.free_axes` returned.
+    any_size : bool
+    """
+    patch_size = folder.plan.patch_size
+    axes = range(len(patch_size))
+    document = ExportDocument(
+        format=FORMAT_VERSION,
+        kind=kind,
+        medseg=medseg.__version__,
+        made_with=versions(kind),
+        graphs={
+            member.fold: path.name
+            for member, path in zip(folder.document.members, graphs, strict=True)
+        },
+        input=INPUT,
+        output=OUTPUT,
+        tile=tuple(None if any_size and a in free else patch_size[a] for a in axes),
+        multiple_of=tuple(free.get(a, 1) for a in axes),
+        files=digests(out.iterdir()),
+        check=check,
+    )
+    write_document(out, folder.document)
+    write_export_document(out, document)
 
 
 def members(folder: ModelFolder) -> list[nn.Module]:

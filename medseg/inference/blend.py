@@ -14,9 +14,6 @@ from medseg.inference.tiles import Layout, Tile, blending_weights
 
 logger = logging.getLogger(__name__)
 
-LEAST_WEIGHT = 1e-3
-"""Of a voxel in a tile, where options may stay out and the weights do not sum to one."""
-
 CHUNK_VALUES = 2**22
 """Of an output, weighed at a time."""
 
@@ -48,12 +45,9 @@ class Blend:
         self.device, self.choose = torch.device(accumulate_on or device), accumulate_on is None
         self.base = self.passed = 0
         self.logits: Tensor | None = None
-        self.weights: Tensor | None = None
-        self.options = any(group.optional for group in layout.groups)
-        self.rows = [
-            blending_weights(n, p, s)
-            for n, p, s in zip(layout.size, layout.patch, layout.starts, strict=True)
-        ]
+        self.weights = torch.zeros(())
+        """Summed for each voxel held; 1 where the logits are divided by them."""
+        self.weight = blending_weights(layout.patch)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,37 +62,34 @@ class Blend:
         logger.warning("the device's memory is full: logits are summed in host memory from here on")
         self.device = torch.device("cpu")
         self.logits = self.logits if self.logits is None else self.logits.cpu()
-        self.weights = self.weights if self.weights is None else self.weights.cpu()
+        self.weights, self.weight = self.weights.cpu(), self.weight.cpu()
         return True
 
     def add(self, tile: Tile, output: Tensor) -> None:
         """Add a tile's logits (C, *patch)."""
         logits = self._opened(output.shape[0])
         output = output.to(self.device)
-        weight, box = self._weight(tile), self._box(tile)
+        weight, box = self.weight, self._box(tile)
         target = logits[:, *box]
         # Some planes at a time: their channels stay in the cache, whichever lies first in memory.
         step = max(1, CHUNK_VALUES // output[:, 0].numel())
         for first in range(0, len(weight), step):
             chunk = slice(first, first + step)
             target[:, chunk].addcmul_(output[:, chunk], weight[chunk])
-        if self.weights is not None:
-            self.weights[*box] += weight
+        self.weights[*box] += weight
 
     def add_constant(self, tile: Tile, values: Sequence[float]) -> None:
         """Add a tile of one value per channel."""
         logits = self._opened(len(values))
-        weight, box = self._weight(tile), self._box(tile)
+        weight, box = self.weight, self._box(tile)
         for channel, value in zip(logits, values, strict=True):
             if value:
                 channel[*box].add_(weight, alpha=value)
-        if self.weights is not None:
-            self.weights[*box] += weight
+        self.weights[*box] += weight
 
     def like_foreground(self, *, regions: bool, within: float) -> Tensor:
         """Mark voxels of the planes held where foreground's logit wins, or is near winning."""
         assert self.logits is not None
-        assert self.weights is not None
         best = self.logits.amax(0) if regions else self.logits[1:].amax(0).sub_(self.logits[0])
         return best > -within * self.weights
 
@@ -106,26 +97,25 @@ class Blend:
         """Hand on the planes below ``floor``, then drop all but the last of them."""
         if self.logits is None or floor <= self.passed:
             return
-        start = max(0, self.passed - 1)
-        planes = slice(start - self.base, floor - self.base)
-        index = (*(slice(None),) * self.layout.axis, planes)
-        logits = self.logits[:, *index]
-        if self.weights is not None:
-            logits = logits / self.weights[index]
-        yield Slab(start, logits)
+        start, axis = max(0, self.passed - 1), self.layout.axis
+        new = self.weights.narrow(axis, self.passed - self.base, floor - self.passed)
+        for channel in self.logits:  # one by one: float16 is divided in a float32 copy
+            channel.narrow(axis, self.passed - self.base, floor - self.passed).div_(new)
+        new.fill_(1)
+        yield Slab(start, self.logits.narrow(axis + 1, start - self.base, floor - start))
         self.passed = floor
         self._drop()
 
     def _drop(self) -> None:
         """Move the planes from the last handed-on one to the front."""
+        assert self.logits is not None
         shift = max(0, self.passed - 1) - self.base
         axis = self.layout.axis
         for volume, at in ((self.logits, axis + 1), (self.weights, axis)):
-            if volume is not None:
-                planes = volume.movedim(at, 0)
-                for row in range(self.held - shift):  # one by one: the two stretches overlap
-                    planes[row] = planes[row + shift]
-                planes[self.held - shift :] = 0
+            planes = volume.movedim(at, 0)
+            for row in range(self.held - shift):  # one by one: the two stretches overlap
+                planes[row] = planes[row + shift]
+            planes[self.held - shift :] = 0
         self.base += shift
 
     def _opened(self, channels: int) -> Tensor:
@@ -140,8 +130,8 @@ class Blend:
                 if not self.to_host():
                     raise
                 self.logits = torch.zeros(shape, dtype=self.dtype)
-            if self.options:
-                self.weights = torch.zeros(self.shape, device=self.device)
+            self.weights = torch.zeros(self.shape, device=self.device)
+            self.weight = self.weight.to(self.device)
         return self.logits
 
     def _box(self, tile: Tile) -> list[slice]:
@@ -149,16 +139,6 @@ class Blend:
         starts = list(self.layout.start(tile))
         starts[self.layout.axis] -= self.base
         return [slice(s, s + p) for s, p in zip(starts, self.layout.patch, strict=True)]
-
-    def _weight(self, tile: Tile) -> Tensor:
-        """Multiply a tile's weights along each axis into an array of the patch's shape."""
-        ndim = len(self.rows)
-        product = torch.ones((), device=self.device)
-        for n, (i, rows) in enumerate(zip(tile, self.rows, strict=True)):
-            row = rows[i].to(self.device)
-            product = product * row.reshape([-1 if a == n else 1 for a in range(ndim)])
-        # A voxel that is seen from a tile's corner alone must not vanish in half precision.
-        return product.clamp_(min=LEAST_WEIGHT) if self.options else product
 
 
 def _has_room(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> bool:

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from medseg.expected import Clue
 from medseg.inference.decode import decoder
-from medseg.inference.forward import all_flips
+from medseg.inference.flips import predict_mirrored
 from medseg.labels import LabelScheme
 
 CHUNK_VALUES = 2**22
@@ -106,9 +106,9 @@ class ClueCounter:
 
 
 class HeardFlips(nn.Module):
-    """A network averaged over flips, as `medseg.inference.forward.predict_mirrored` does.
+    """A network averaged over flips that tells a counter what each flip saw.
 
-    It tells a counter what each flip saw. (The window around it must not mirror again.)
+    (The window around it must not mirror again.)
 
     Parameters
     ----------
@@ -122,20 +122,20 @@ class HeardFlips(nn.Module):
         self, network: nn.Module, mirror_axes: Sequence[int], counter: ClueCounter
     ) -> None:
         super().__init__()
-        self.network, self.flips, self.counter = network, all_flips(mirror_axes), counter
+        self.network, self.mirror_axes, self.counter = network, tuple(mirror_axes), counter
 
     def forward(self, image: Tensor) -> Tensor:
         """Map an image (B, in_channels, *spatial) to logits (B, num_classes, *spatial)."""
-        decode = self.counter.decode
-        total: Tensor = self.network(image).float().clone()  # it may hand its input through
-        voices = [decode(total.movedim(1, 0))]
-        for flip in self.flips[1:]:
-            answer = self.network(image.flip(flip)).flip(flip)
-            voices.append(decode(answer.movedim(1, 0)))
-            total += answer
-        total.div_(len(self.flips))
-        self.counter.hear(voices, decode(total.movedim(1, 0)))
-        return total
+        voices: list[Tensor] = []
+        mean = predict_mirrored(
+            self.network, image, self.mirror_axes, lambda logits: voices.append(self._seen(logits))
+        )
+        self.counter.hear(voices, self._seen(mean))
+        return mean
+
+    def _seen(self, logits: Tensor) -> Tensor:
+        """Return the class indices of logits (B, num_classes, *spatial)."""
+        return self.counter.decode(logits.movedim(1, 0))
 
 
 def _overlap(votes: NDArray[np.int64], chosen: NDArray[np.int64]) -> float | None:

@@ -78,7 +78,7 @@ def check_affordable(
             case,
             f"the CRF of {size} voxels takes {needed / 1e9:.2f} GB, and {allowed / 1e9:.2f} GB "
             "may be used",
-            f"{remedy}; infer.memory raises the limit",
+            f"{remedy}; infer.memory (--memory of predict) raises the limit",
         )
     if work > MOST_WORK:
         raise CaseError(

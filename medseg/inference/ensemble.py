@@ -50,15 +50,20 @@ class Ensemble(nn.Module):
         return total.div_(len(self.members))
 
 
-def as_network(networks: nn.Module | Sequence[nn.Module], shifts: int = 1) -> nn.Module:
+def as_network(
+    networks: nn.Module | Sequence[nn.Module],
+    shifts: int = 1,
+    axes: Sequence[int] | None = None,
+) -> nn.Module:
     """Return the network itself where there is one, else their `Ensemble`.
 
-    With ``shifts`` above 1 each network is averaged over so many (`medseg.inference.shifts`).
+    With ``shifts`` above 1 each network is averaged over so many along ``axes``, None for all
+    (`medseg.inference.shifts`); where there is no axis, over none.
     """
     if isinstance(networks, nn.Module) and not isinstance(networks, nn.ModuleList):
         members = [networks]
     else:
         members = list(networks)
-    if shifts > 1:
-        members = [Shifted(member, shifts) for member in members]
+    if shifts > 1 and (axes is None or axes):
+        members = [Shifted(member, shifts, axes) for member in members]
     return members[0] if len(members) == 1 else Ensemble(members)

@@ -1,8 +1,7 @@
-"""Run a network on tiles: flips, batches, and smaller batches where the memory is full."""
+"""Run a network on tiles: in batches, and smaller batches where the memory is full."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from medseg.inference.flips import predict_mirrored
 from medseg.inference.precision import Precision, autocast
 from medseg.inference.tiles import Layout, Tile
 
@@ -102,33 +102,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
-
-
-def predict_mirrored(network: nn.Module, inputs: Tensor, axes: Sequence[int]) -> Tensor:
-    """Average a network's logits over all flips of the given spatial axes.
-
-    Returns
-    -------
-    float Tensor of shape (B, num_classes, *patch)
-        float32 where there are flips, else what the network returns.
-    """
-    total: Tensor = network(inputs)
-    if not axes:
-        return total
-    total = total.float().clone()  # the network may hand its input through
-    flips = all_flips(axes)
-    for flip in flips[1:]:
-        total += network(inputs.flip(flip)).flip(flip)
-    return total.div_(len(flips))
-
-
-def all_flips(axes: Sequence[int]) -> list[list[int]]:
-    """List the subsets of spatial axes as axes of a batch (B, C, *spatial), none first."""
-    return [
-        [axis + 2 for axis in chosen]
-        for count in range(len(axes) + 1)
-        for chosen in itertools.combinations(axes, count)
-    ]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from medseg.inference.clues import ClueCounter
 from medseg.inference.ensemble import Ensemble
-from medseg.inference.forward import all_flips
+from medseg.inference.flips import flipped
 from medseg.labels import LabelScheme
 
 MapName = Literal["foreground", "classes", "entropy", "disagreement"]
@@ -101,18 +101,18 @@ class Disagreement(nn.Module):
         self.members = (
             network.members if isinstance(network, Ensemble) else nn.ModuleList([network])
         )
-        self.flips, self.regions, self.clues = all_flips(mirror_axes), regions, clues
+        self.mirror_axes, self.regions, self.clues = tuple(mirror_axes), regions, clues
 
     def forward(self, image: Tensor) -> Tensor:
         """Map an image (B, in_channels, *spatial) to (B, num_classes + 1, *spatial)."""
         answers = [
-            member(image.flip(flip)).flip(flip).float()
-            for flip in self.flips
+            answer.float()
             for member in self.members
+            for answer in flipped(member, image, self.mirror_axes)
         ]
         stacked = torch.stack(answers)  # (M, B, C, *spatial)
-        if self.clues is not None and len(self.flips) > 1:
-            flips = stacked.reshape(len(self.flips), -1, *stacked.shape[1:]).mean(1)
+        if self.clues is not None and self.mirror_axes:
+            flips = stacked.reshape(len(self.members), -1, *stacked.shape[1:]).mean(0)
             decode = self.clues.decode
             self.clues.hear(
                 [decode(one.movedim(1, 0)) for one in flips], decode(stacked.mean(0).movedim(1, 0))

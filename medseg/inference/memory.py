@@ -3,9 +3,8 @@
 Peak = padded image + logits held + batch x tile + blocks + results, where
 
 - padded image: ``4 C N`` bytes for N voxels, only where the image is smaller than a tile,
-- logits held: ``b K W N / n`` for K channels of b bytes and W planes (`Layout.window`) of n in all;
-  with options also ``12 W N / n`` for their weights and ``4 K P N / n`` for a slab divided by them
-  (P planes of a tile),
+- logits held: ``(b K + 4) W N / n`` for K channels of b bytes, their weights, and W planes
+  (`Layout.window`) of n in all; with options another ``8 W N / n`` to choose among them,
 - tile: what the network keeps alive at most in one forward pass (`activation_bytes`); with flips
   two more sets of logits,
 - blocks: `BLOCKS` for what is being blended, interpolated and decoded,
@@ -93,10 +92,8 @@ class Frugality:
 def logits_bytes(layout: Layout, channels: int, dtype: torch.dtype) -> int:
     """Return the bytes of the logits that a sweep holds."""
     plane = math.prod(layout.size) // layout.size[layout.axis]
-    held = dtype.itemsize * channels * layout.window * plane
-    if any(group.optional for group in layout.groups):  # their weights, and a slab divided by them
-        held += 12 * layout.window * plane + 4 * channels * layout.patch[layout.axis] * plane
-    return held
+    options = any(group.optional for group in layout.groups)
+    return (dtype.itemsize * channels + (12 if options else 4)) * layout.window * plane
 
 
 def allowance(limit: int | None, device: torch.device) -> int:

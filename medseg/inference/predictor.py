@@ -27,6 +27,7 @@ from medseg.inference.multiscale import multiscale_logits
 from medseg.inference.precision import lower_precision
 from medseg.inference.prediction import CasePrediction
 from medseg.inference.quick import quickened
+from medseg.inference.shifts import shift_axes
 from medseg.inference.sliding import pad_to_patch, sliding_window
 from medseg.inference.sweep import Background, Tally, sweep
 from medseg.inference.target import Target
@@ -67,7 +68,8 @@ class Predictor:
         self.previous = previous
         self.settings = settings or WindowSettings()
         self.device = torch.device(device)
-        network = as_network(networks, self.settings.shifts).to(self.device).eval()
+        shifts = self.settings.shifts
+        network = as_network(networks, shifts, shift_axes(plan, shifts)).to(self.device).eval()
         # In float32 torch's convolutions gain nothing from it, and some of them turn it back.
         lower = lower_precision(self.device, self.settings.precision) is not None
         last = self.device.type == "cpu" and lower

@@ -21,7 +21,12 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from medseg.networks.channels_last import LAST, channels_last_on_cpu
+from medseg.networks.channels_last import (
+    LAST,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    channels_last_on_cpu,
+)
 
 
 def quickened(network: nn.Module, *, channels_last: bool) -> nn.Module:
@@ -108,4 +113,6 @@ class _TileNorm3d(_TileNorm, nn.InstanceNorm3d):
 _QUICK: dict[type[nn.Module], type[nn.Module]] = {
     nn.InstanceNorm2d: _TileNorm2d,
     nn.InstanceNorm3d: _TileNorm3d,
+    InstanceNorm2d: _TileNorm2d,
+    InstanceNorm3d: _TileNorm3d,
 }

@@ -135,10 +135,14 @@ class Thrift:
             taken = need.on(self.device) / 1e9
             said = f"predicting {tuple(size)} takes {taken:.2f} GB ({need})"
             if self.settings.memory is not None:
+                held = self.settings.memory - allowed
                 raise CaseError(
                     case,
-                    f"{said}, {allowed / 1e9:.2f} GB are left of infer.memory",
-                    "raise infer.memory, or crop the image",
+                    f"{said} beside the {held / 1e9:.2f} GB that this process holds already; "
+                    "infer.memory (--memory of predict) allows "
+                    f"{self.settings.memory / 1e9:.2f} GB in all",
+                    f"raise infer.memory to {held / 1e9 + taken + 0.05:.1f}GB or more, or crop the "
+                    "image",
                 )
             logger.warning("case %s: %s, %.2f GB are free; trying", case, said, allowed / 1e9)
         if how != wanted:

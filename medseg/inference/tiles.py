@@ -14,6 +14,9 @@ from torch import Tensor
 SIGMA_SCALE = 0.125
 """Standard deviation of the blending weights, in tile sizes."""
 
+LEAST_WEIGHT = 1e-3
+"""Of a voxel in a tile, where the one at the centre weighs 1."""
+
 Places = Literal["even", "steps"]
 """How tiles stand along an axis: spread evenly, as nnU-Net has them, or the overlap apart with only
 the last one moved back into the image, as MONAI has them; see `tile_starts`."""
@@ -178,8 +181,6 @@ def cover(starts: Sequence[int], patch: int) -> tuple[int, ...]:
 def gaussian(patch: int) -> Tensor:
     """Weigh the voxels of a tile along one axis: 1 at the centre, sigma = patch / 8.
 
-    It is never zero: the outermost voxel weighs ``exp(-8 ((patch - 1) / patch)**2) > 3e-4``.
-
     Returns
     -------
     float64 Tensor of shape (patch,)
@@ -188,23 +189,20 @@ def gaussian(patch: int) -> Tensor:
     return torch.exp(-0.5 * (distance / (SIGMA_SCALE * patch)) ** 2)
 
 
-def blending_weights(size: int, patch: int, starts: Sequence[int]) -> Tensor:
-    """Weigh each tile of one axis so that the weights of all tiles over a voxel sum to one.
+def blending_weights(patch: Sequence[int]) -> Tensor:
+    """Weigh the voxels of a tile: the product of a Gaussian along each axis, at least 1e-3.
 
-    Tiles stand on a product of the axes' starts and the Gaussian is a product over the axes, so
-    the sum over all tiles is a product as well, and a tile's normalised weight is the outer product
-    of one row per axis. No volume of weight sums is needed, nor a division at the end.
+    A voxel near a face of the image is seen from the rims of its tiles alone. Without the floor,
+    which is MONAI's, the tile that lies a few voxels nearer would decide there by itself.
 
     Returns
     -------
-    float32 Tensor of shape (len(starts), patch)
+    float32 Tensor of shape (*patch,)
     """
-    weights = gaussian(patch)
-    total = torch.zeros(size, dtype=torch.float64)
-    for start in starts:
-        total[start : start + patch] += weights
-    rows = [weights / total[start : start + patch] for start in starts]
-    return torch.stack(rows).to(torch.float32)
+    product = torch.ones((), dtype=torch.float64)
+    for size in patch:
+        product = product[..., None] * gaussian(size)
+    return product.clamp_(min=LEAST_WEIGHT).to(torch.float32)
 
 
 def box_maxima(volume: Tensor, boxes: Sequence[Sequence[tuple[int, int]]]) -> Tensor:

@@ -54,7 +54,9 @@ def load_network(spec: NetworkSpec, weights: Path, slice_axis: int | None = None
     return network.eval()
 
 
-def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
+def load_predictor(
+    folder: ModelFolder, device: str = "auto", memory: int | None = None
+) -> Predictor:
     """Load a model folder onto a device, with the settings its post-processing was judged with.
 
     All members predict together, in one pass over the image.
@@ -65,6 +67,8 @@ def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
         What `medseg.model_folder.read_model_folder` returned.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    memory : int, optional
+        Bytes that the process may have in use on the device.
 
     Raises
     ------
@@ -73,10 +77,13 @@ def load_predictor(folder: ModelFolder, device: str = "auto") -> Predictor:
     """
     plan = folder.plan
     networks = [load_network(plan.network, file, plan.slice_axis) for file in folder.weights]
-    previous = None if folder.previous is None else load_predictor(folder.previous, device)
-    return Predictor(networks, plan, window_settings(folder), choose_device(device), previous)
+    settings = window_settings(folder, memory)
+    earlier = folder.previous
+    previous = None if earlier is None else load_predictor(earlier, device, memory)
+    return Predictor(networks, plan, settings, choose_device(device), previous)
 
 
-def window_settings(folder: ModelFolder) -> WindowSettings:
-    """Return the settings under which a model's post-processing was judged."""
-    return WindowSettings(**vars(folder.document.inference))  # every field is one of theirs
+def window_settings(folder: ModelFolder, memory: int | None = None) -> WindowSettings:
+    """Return the settings under which a model's post-processing was judged, and the limit here."""
+    # every field of the document's is one of theirs
+    return WindowSettings(**vars(folder.document.inference), memory=memory)

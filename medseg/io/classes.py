@@ -83,7 +83,7 @@ def _unknown(
         named = [(stored.names.get(value, str(value)), counts[value]) for value in unknown]
         return CaseError(
             stored.case,
-            f"{stored.path}: {counted(named)} are neither labels nor in the label map",
+            f"{stored.path}: {counted(named, data.ndim)} are neither labels nor in the label map",
             remedy_for_names([name for name, _ in named], scheme),
         )
     table = "label table" if scheme.label_map is None else "label map"
@@ -91,11 +91,12 @@ def _unknown(
     if scheme.label_map is not None:
         rows = [f"{key} {name}" for key, name in scheme.label_map.items()]
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    listed = f"values {_listing(unknown)} are" if unknown[1:] else f"value {unknown[0]} is"
     return CaseError(
         stored.case,
-        f"{stored.path}: values {_listing(unknown)} are not in the {table} "
+        f"{stored.path}: {listed} not in the {table} "
         f"({', '.join(rows[:SHOWN])}{more}); "
-        + counted([(str(value), counts[value]) for value in unknown]),
+        + counted([(str(value), counts[value]) for value in unknown], data.ndim),
         remedy_for_values(present, unknown, scheme),
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
+from medseg.case import VolumeRule
 from medseg.errors import FormatError
 from medseg.geometry.volume import Volume
 from medseg.io.dicom_frames import read_frames
@@ -25,10 +26,12 @@ from medseg.io.dicom_headers import (
     is_dicom,
     natural_order,
     read_header,
-    slice_header,
 )
+from medseg.io.dicom_pixels import check_length, cure, itk_reason
+from medseg.io.dicom_place import slice_header
 from medseg.io.dicom_series import SeriesInfo, choose_series, list_series
 from medseg.io.dicom_stack import stack_slices
+from medseg.io.dicom_volumes import choose_volume, split_volumes
 
 __all__ = [
     "DicomVolume",
@@ -58,17 +61,20 @@ class DicomVolume:
     volume: Volume
     """Axes: column, row, slice along the normal of the slices; RAS+ affine."""
     slice_of_file: tuple[int, ...] | None
-    """Slice index of each file, files in natural file-name order; None for a multi-frame file."""
+    """Slice index of each file, files in natural file-name order; None where files are not slices
+    of the volume one by one (a multi-frame file, one volume of several)."""
     identity: SeriesIdentity
 
 
-def read_series(files: Sequence[Path]) -> DicomVolume:
+def read_series(files: Sequence[Path], rule: VolumeRule | None = None) -> DicomVolume:
     """Read the files of one series.
 
     Parameters
     ----------
     files : sequence of Path
         All slices of one series, in any order; or one file with all slices as frames.
+    rule : VolumeRule, optional
+        Which volume, where the series holds several of the same slices.
 
     Returns
     -------
@@ -79,7 +85,8 @@ def read_series(files: Sequence[Path]) -> DicomVolume:
     ------
     FormatError
         If slices differ in size, orientation or patient, one is a scout, one is missing or stands
-        twice, or pixels cannot be decoded; the message names the file.
+        twice, there are several volumes and the rule picks none, or pixels cannot be decoded; the
+        message names the file.
     """
     listed = [(path, read_header(path)) for path in natural_order(files)]
     framed = [path for path, header in listed if has_frames(header)]
@@ -90,12 +97,15 @@ def read_series(files: Sequence[Path]) -> DicomVolume:
             "each holds a volume of its own (a phase, an echo); keep one of them in the folder",
         )
     if framed and len(listed) == 1:
-        data, stack = read_frames(framed[0])
+        data, stack = read_frames(framed[0], rule)
         slice_of_file = None
     else:
-        stack = stack_slices([slice_header(path, header) for path, header in listed])
+        headers = [slice_header(path, header) for path, header in listed]
+        members = choose_volume(split_volumes(headers), rule, headers[0].path.parent).members
+        stack = stack_slices([headers[i] for i in members])
         data = _pixels(stack.slices)
-        slice_of_file = tuple(int(k) for k in np.argsort(stack.order, kind="stable"))
+        ranks = tuple(int(k) for k in np.argsort(stack.order, kind="stable"))
+        slice_of_file = ranks if len(ranks) == len(listed) else None
     frames = {h.frame_of_reference for h in stack.slices} - {""}
     return DicomVolume(
         volume=Volume(data=data[np.newaxis], affine=stack.affine),
@@ -122,13 +132,13 @@ def _pixels(ordered: Sequence[SliceHeader]) -> NDArray[Any]:
 
 def _decode(header: SliceHeader) -> NDArray[Any]:
     """Decode one slice (rows, columns), rescaled."""
+    check_length(header.path)
     try:
         image = SimpleITK.ReadImage(str(header.path), imageIO="GDCMImageIO")
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
         raise FormatError(
-            f"{header.path}: pixels cannot be decoded ({reason})",
-            "copy the file again; if it opens elsewhere, decompress it first (gdcmconv --raw)",
+            f"{header.path}: pixels cannot be decoded ({itk_reason(error)})",
+            cure(read_header(header.path).file_meta.get("TransferSyntaxUID")),
         ) from error
     array = SimpleITK.GetArrayFromImage(image)
     plane: NDArray[Any] = array.reshape(array.shape[-2:]) if array.ndim == 3 else array

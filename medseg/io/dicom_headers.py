@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
+from pydicom.config import disable_value_validation
+from pydicom.datadict import keyword_for_tag
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
 from medseg.errors import FormatError
@@ -39,7 +41,23 @@ TAGS = [
     "SliceThickness",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "EchoTime",
+    "DiffusionBValue",
+    "TemporalPositionIdentifier",
+    "AcquisitionNumber",
+    "RescaleSlope",
+    "RescaleIntercept",
 ]
+
+Trait = float | str
+"""What may tell apart two slices at one place."""
+
+COUNTS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "SeriesNumber")
+"""Tags with one whole number."""
+PLACING = ("PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient")
+"""Tags with numbers that place a slice."""
+SCALING = ("RescaleSlope", "RescaleIntercept")
+"""Tags with a number each that turn stored values into true ones; a decoder passes over others."""
 
 NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC"})
 """Modalities of objects that accompany a series and are not slices of it."""
@@ -54,8 +72,8 @@ ENHANCED = frozenset(
 """Enhanced CT, MR, PET and 3-D X-ray and their legacy forms: one file may hold all slices."""
 
 DAMAGE = (
-    InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError,
-    NotImplementedError, struct.error,
+    InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError, KeyError,
+    AttributeError, TypeError, NotImplementedError, struct.error,
 )  # fmt: skip
 """What pydicom raises for files that are not as the standard says."""
 
@@ -87,6 +105,8 @@ class SliceHeader:
     """The image type says that it is a scout (localiser)."""
     frame: int | None = None
     """0-based number of the frame, for a file of several."""
+    traits: Mapping[str, Trait] = field(default_factory=dict)
+    """What it says besides its place; keys of `medseg.io.dicom_volumes.SHOWN_AS`."""
 
     @property
     def name(self) -> str:
@@ -149,68 +169,6 @@ def check_grey(header: pydicom.Dataset, path: Path) -> None:
         raise FormatError(f"{path}: colour DICOM", "export the grey-scale series instead")
 
 
-def read_slice_header(path: Path) -> SliceHeader:
-    """Read what places one slice in the world.
-
-    Raises
-    ------
-    FormatError
-        If the file is no single grey slice, or does not say where it stands.
-    """
-    return slice_header(path, read_header(path))
-
-
-def slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
-    """Take from a header what places one slice in the world; see `read_slice_header`."""
-    check_grey(header, path)
-    if has_frames(header):
-        raise FormatError(
-            f"{path}: multi-frame DICOM with {header.get('NumberOfFrames')} frames among single "
-            "slices",
-            "keep it in a folder of its own",
-        )
-    return placed(
-        path,
-        header,
-        orientation=numbers(header, "ImageOrientationPatient", 6, path),
-        spacing=numbers(header, "PixelSpacing", 2, path),
-        position=numbers(header, "ImagePositionPatient", 3, path),
-        thickness=header.get("SliceThickness"),
-    )
-
-
-def placed(
-    path: Path,
-    header: pydicom.Dataset,
-    *,
-    orientation: tuple[float, ...],
-    spacing: tuple[float, ...],
-    position: tuple[float, ...],
-    thickness: Any,
-) -> SliceHeader:
-    """Check the numbers that place a slice, and put them together with what the header says."""
-    along_row, along_column = orientation[:3], orientation[3:]
-    _check_directions(np.asarray(along_row), np.asarray(along_column), path)
-    return SliceHeader(
-        path=path,
-        series=str(header.get("SeriesInstanceUID", "")),
-        rows=int(header.Rows),
-        columns=int(header.Columns),
-        pixel_spacing=_two(_positive(spacing, path)),
-        position=_three(position),
-        along_row=_three(along_row),
-        along_column=_three(along_column),
-        thickness=None if thickness is None else float(thickness),
-        # blanked in some anonymised sets, left in the meta header
-        instance=str(
-            header.get("SOPInstanceUID") or header.file_meta.get("MediaStorageSOPInstanceUID") or ""
-        ),
-        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
-        patient=str(header.get("PatientID") or ""),
-        scout=is_scout(header.get("ImageType")),
-    )
-
-
 def read_header(path: Path) -> pydicom.Dataset:
     """Read what `TAGS` names of one file.
 
@@ -220,56 +178,57 @@ def read_header(path: Path) -> pydicom.Dataset:
         If the header cannot be read, or ends before it says what an image's header says.
     """
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-        kind = header.file_meta.get("MediaStorageSOPClassUID", UID("")).name
+        with disable_value_validation():  # whose warnings repeat who the patient is
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+            kind = UID(str(header.file_meta.get("MediaStorageSOPClassUID", "")))
+            _check_values(header)
     except DAMAGE as error:
         raise FormatError(
             f"{path}: DICOM header cannot be read ({error})", "copy the file from its source again"
         ) from error
-    if kind.endswith("Image Storage") and "Rows" not in header:
+    known = kind.name != kind
+    if not known and "Rows" not in header and "Modality" not in header:
         raise FormatError(
-            f"{path}: the header of a {kind.removesuffix(' Storage')} ends before the size of the "
-            "picture; the file is cut short",
+            f"{path}: DICOM header cannot be read (it does not say of what class it is)",
+            "copy the file from its source again",
+        )
+    if kind.name.endswith("Image Storage") and "Rows" not in header:
+        what = kind.name.removesuffix(" Storage")
+        raise FormatError(
+            f"{path}: the header of a {what} ends before the size of the picture; the file is cut "
+            "short",
             "copy the file from its source again",
         )
     return header
 
 
-def numbers(header: pydicom.Dataset, tag: str, count: int, path: Path) -> tuple[float, ...]:
-    """Return a header entry of several finite numbers."""
-    value: Any = header.get(tag)
-    found = () if value is None else tuple(float(x) for x in np.atleast_1d(value))
-    if len(found) != count or not np.isfinite(found).all():
-        raise FormatError(
-            f"{path}: {tag} is {value!r}, {count} numbers are needed to place the slice",
-            "use a cross-sectional series (CT, MR, PET); export a radiograph as PNG",
-        )
-    return found
+def check_scale(keyword: str, value: Any) -> float:
+    """Return the number in RescaleSlope or RescaleIntercept.
+
+    Raises
+    ------
+    ValueError
+        If it is none: pixels would be read as they are stored, in no unit.
+    """
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{keyword} is {number}, so the values of its pixels are not known")
+    return number
 
 
-def _positive(spacing: tuple[float, ...], path: Path) -> tuple[float, ...]:
-    """Refuse a pixel spacing that is not positive."""
-    if min(spacing) <= 0:
-        raise FormatError(f"{path}: PixelSpacing is {spacing}", "export the series again")
-    return spacing
-
-
-def _check_directions(row: NDArray[np.float64], column: NDArray[np.float64], path: Path) -> None:
-    """Refuse directions that are not two perpendicular unit vectors."""
-    lengths = (np.linalg.norm(row), np.linalg.norm(column))
-    if not np.allclose(lengths, 1, atol=1e-2) or abs(row @ column) > 1e-2:
-        raise FormatError(
-            f"{path}: ImageOrientationPatient {(*row, *column)} is not a pair of perpendicular "
-            "unit vectors",
-            "export the series again",
-        )
-
-
-def _two(values: tuple[float, ...]) -> tuple[float, float]:
-    """Tell mypy that there are two."""
-    return values[0], values[1]
-
-
-def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
-    """Tell mypy that there are three."""
-    return values[0], values[1], values[2]
+def _check_values(header: pydicom.Dataset) -> None:
+    """Refuse values that are not of their type; pydicom looks at each when it is asked for only."""
+    for tag in list(header.keys()):
+        keyword = keyword_for_tag(tag) or str(tag)
+        try:
+            value = header[tag].value
+            if keyword in COUNTS and (value is not None or keyword in ("Rows", "Columns")):
+                int(value)
+            if keyword in PLACING and value is not None:
+                np.asarray(value, dtype=float)
+            if keyword in SCALING and value is not None:
+                float(value)
+        except DAMAGE as error:  # which may repeat who the patient is
+            raise ValueError(f"{keyword} is not what the standard says") from error
+        if keyword in SCALING and value is not None:
+            check_scale(keyword, value)

@@ -14,6 +14,7 @@ from medseg.case import LabelPart, SegmentRule
 from medseg.errors import FormatError
 from medseg.geometry.volume import Grid, Volume
 from medseg.io.dicom import SeriesIdentity
+from medseg.io.dicom_grid import shared_grid
 from medseg.io.dicom_headers import is_dicom, read_header
 from medseg.io.dicom_rtstruct import StructureSet, read_rtstruct
 from medseg.io.dicom_seg import SegObject, read_seg
@@ -105,6 +106,22 @@ def read_label_objects(
         )
     planes = chain.from_iterable(one.planes(grid, meaning.keys()) for one in objects)
     return paint(planes, grid.shape, meaning, scheme, rule, part.path)
+
+
+def grid_of_objects(*paths: Path) -> Grid:
+    """Return a grid that holds the frames and contours of several annotations of one scan.
+
+    Parameters
+    ----------
+    *paths : Path
+        SEG or RTSTRUCT files, or folders of them.
+
+    Raises
+    ------
+    FormatError
+        If they belong to different scans, or none is a SEG; see `medseg.io.dicom_grid`.
+    """
+    return shared_grid([_read(file) for path in paths for file in label_objects(path)])
 
 
 def read_objects_as_mask(path: Path, grid: Grid, scheme: LabelScheme | None) -> Volume:

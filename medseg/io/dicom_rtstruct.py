@@ -16,7 +16,7 @@ from medseg.geometry.volume import Grid
 from medseg.io.dicom_frames import read_whole
 from medseg.io.dicom_headers import DAMAGE
 from medseg.io.dicom_planes import OTHER_SLICES, PlanePlace
-from medseg.io.dicom_seg import coded, referenced_instances
+from medseg.io.dicom_seg import coded, referenced_instances, referenced_series
 from medseg.io.raster import fill_polygons
 from medseg.io.segment_paint import Plane
 from medseg.io.segments import Segment
@@ -46,6 +46,8 @@ class StructureSet:
     frame_of_reference: str
     instances: frozenset[str]
     """SOPInstanceUIDs of the slices it refers to."""
+    series: frozenset[str]
+    """SeriesInstanceUIDs of these slices."""
 
     def planes(self, grid: Grid, wanted: Collection[Segment]) -> Iterator[Plane]:
         """Yield the filled contours of the wanted structures, slice by slice.
@@ -130,6 +132,7 @@ def read_rtstruct(path: Path) -> StructureSet:
             },
             frame_of_reference=_frame_of_reference(dataset),
             instances=referenced_instances(dataset),
+            series=referenced_series(dataset),
         )
     except DAMAGE as error:
         raise FormatError(

@@ -15,13 +15,12 @@ from medseg.errors import FormatError
 from medseg.geometry.volume import Grid
 from medseg.io.dicom_frames import (
     check_group_count,
-    decode_frames,
-    frame_count,
     frame_header,
     read_whole,
     segment_of,
 )
 from medseg.io.dicom_headers import DAMAGE, SliceHeader
+from medseg.io.dicom_pixels import decode_frames, frame_count
 from medseg.io.dicom_planes import place_plane
 from medseg.io.segment_paint import Plane
 from medseg.io.segments import Segment, describe_segments
@@ -51,6 +50,8 @@ class SegObject:
     frame_of_reference: str
     instances: frozenset[str]
     """SOPInstanceUIDs of the slices it refers to."""
+    series: frozenset[str]
+    """SeriesInstanceUIDs of these slices."""
     dataset: Dataset
 
     def planes(self, grid: Grid, wanted: Collection[Segment]) -> Iterator[Plane]:
@@ -64,6 +65,17 @@ class SegObject:
         for segment, header, mask in self.masks(wanted):
             if mask.any():
                 yield Plane(segment=segment, view=place_plane(grid, header).view, mask=mask)
+
+    def places(self) -> list[SliceHeader]:
+        """Say where each of its frames stands.
+
+        Raises
+        ------
+        FormatError
+            If one does not say it.
+        """
+        frames = range(frame_count(self.dataset))
+        return [frame_header(self.dataset, frame, self.path) for frame in frames]
 
     def masks(
         self, wanted: Collection[Segment]
@@ -162,6 +174,7 @@ def _checked(path: Path, dataset: Dataset) -> SegObject:
         kind=kind,
         frame_of_reference=str(dataset.get("FrameOfReferenceUID") or ""),
         instances=referenced_instances(dataset),
+        series=referenced_series(dataset),
         dataset=dataset,
     )
 
@@ -185,12 +198,24 @@ def coded(item: Dataset) -> tuple[str, str] | None:
 
 def referenced_instances(dataset: Dataset) -> frozenset[str]:
     """List the SOPInstanceUIDs that an object refers to, anywhere in it; studies are left out."""
-    found = set()
+    return frozenset(
+        str(one.ReferencedSOPInstanceUID)
+        for one in _items(dataset)
+        if one.get("ReferencedSOPInstanceUID")
+        and not str(one.get("ReferencedSOPClassUID")).startswith(STUDY_CLASSES)
+    )
+
+
+def referenced_series(dataset: Dataset) -> frozenset[str]:
+    """List the SeriesInstanceUIDs that an object refers to, anywhere in it."""
+    uids = (one.get("SeriesInstanceUID") for one in _items(dataset) if one is not dataset)
+    return frozenset(str(uid) for uid in uids if uid)
+
+
+def _items(dataset: Dataset) -> Iterator[Dataset]:
+    """Yield an object and the items of all its sequences."""
     todo = [dataset]
     while todo:
         one = todo.pop()
-        uid = one.get("ReferencedSOPInstanceUID")
-        if uid and not str(one.get("ReferencedSOPClassUID")).startswith(STUDY_CLASSES):
-            found.add(str(uid))
+        yield one
         todo += [item for element in one if element.VR == "SQ" for item in element.value or ()]
-    return frozenset(found)

@@ -159,7 +159,10 @@ def _check_distances(ordered: Sequence[SliceHeader], heights: NDArray[np.float64
         if distance < SAME_PLACE_MM:
             mend = "remove the copy, or keep one phase or echo of the series only"
             if upper.frame is not None:
-                mend = "the file holds several phases, echoes or b-values; export one of them"
+                mend = (
+                    "the file holds several phases, echoes or b-values and does not say which "
+                    "frame is which; export one of them"
+                )
             raise FormatError(
                 f"{upper.place}: stands at the same position as {lower.name} {upper.position}",
                 mend,

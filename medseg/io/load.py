@@ -135,9 +135,9 @@ def load_label(case: Case, scheme: LabelScheme, image: LoadedImage) -> NDArray[n
 def _read_image(file: ImageFile) -> tuple[Volume, DicomVolume | None]:
     """Read one image file; for a DICOM series also say what it is known by."""
     if file.path.is_dir() and not has_pictures_only(file.path):
-        dicom = read_series(choose_series(file.path, file.series).files)
+        dicom = read_series(choose_series(file.path, file.series).files, file.volume)
     elif file.path.is_file() and is_dicom(file.path):
-        dicom = read_series([file.path])
+        dicom = read_series([file.path], file.volume)
     else:
         return read_volume(file.path, file.series), None
     return dicom.volume, dicom

@@ -17,17 +17,24 @@ CITYSCAPES_IDS = frozenset(range(-1, 34))
 TRAIN_IDS = frozenset(range(19))
 
 
-def counted(rows: Sequence[tuple[str, int]]) -> str:
-    """Write what occurs how often, the most frequent first.
+def counted(rows: Sequence[tuple[str, int]], ndim: int) -> str:
+    """Write what occurs how often, the most frequent first; in a volume there are voxels.
 
     Examples
     --------
-    >>> counted([("7", 3), ("255", 40)])
-    '255 on 40 pixels, 7 on 3 pixels'
+    >>> counted([("7", 1), ("255", 40)], 3)
+    '255 on 40 voxels, 7 on 1 voxel'
     """
+    unit = "pixel" if ndim == 2 else "voxel"
     ordered = sorted(rows, key=lambda row: -row[1])
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return ", ".join(f"{name} on {count} pixels" for name, count in ordered[:SHOWN]) + more
+    return (
+        ", ".join(
+            f"{name} on {count} {unit}{'' if count == 1 else 's'}"
+            for name, count in ordered[:SHOWN]
+        )
+        + more
+    )
 
 
 def remedy_for_names(unknown: Sequence[str], scheme: LabelScheme) -> str:

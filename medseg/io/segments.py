@@ -41,6 +41,35 @@ def describe_segments(segments: Sequence[Segment]) -> str:
     return listed + more or "none"
 
 
+def labels_of_segments(
+    predicted: Sequence[Segment], annotated: Sequence[Segment]
+) -> tuple[Label, ...]:
+    """Make a label table of what the segments of references and predictions are called.
+
+    Each name of a reference is a label, with its SNOMED CT code; so is each name of a prediction
+    that is neither a label's name nor coded as one.
+
+    Parameters
+    ----------
+    predicted, annotated : sequence of Segment
+        Of all cases.
+    """
+    found: dict[str, Label] = {}
+    for segment in annotated:
+        found.setdefault(_plain(segment.name), _label(segment, len(found) + 1))
+    for segment in predicted:
+        codes = _codes(LabelScheme(labels=tuple(found.values())))
+        if not any(_same(code, segment.code) for code in codes):
+            found.setdefault(_plain(segment.name), _label(segment, len(found) + 1))
+    return tuple(found.values())
+
+
+def _label(segment: Segment, value: int) -> Label:
+    """Make a label of a segment."""
+    scheme, code = segment.code or ("", "")
+    return Label(value=value, name=segment.name, snomed=code if scheme == "SCT" else None)
+
+
 def meanings(
     segments: Sequence[Segment], scheme: LabelScheme, rule: SegmentRule, where: Path
 ) -> dict[Segment, str]:

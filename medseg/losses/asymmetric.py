@@ -90,7 +90,7 @@ def asymmetric_similarity_loss(
 
 
 class AsymmetricSimilarityLoss(TverskyLoss):
-    """`asymmetric_similarity_loss` of the softmax or sigmoid of the logits.
+    """One minus F-beta: above 1, beta makes missed voxels dearer than false ones.
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ class BlobTerm(RegionLoss):
 
 
 class BlobLoss(WeightedSum):
-    """Dice over the whole image plus `blob_loss`, which makes every lesion count the same [1]_.
+    """Dice over the whole image plus a Dice per lesion: every lesion counts the same [1]_.
 
     Parameters
     ----------

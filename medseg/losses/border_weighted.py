@@ -102,7 +102,7 @@ def _weighted(
 
 
 class BorderWeightedLoss(Loss):
-    """`border_weighted_cross_entropy`; for regions the binary form, each with its own borders.
+    """Cross entropy that weighs the gaps between touching objects more, as in the first U-Net.
 
     Unless ``field`` is given to the call, the maps are made at every step: the instances are
     the connected components of each class (or region), found in host memory.

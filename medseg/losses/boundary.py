@@ -141,7 +141,7 @@ def boundary_loss(
 
 
 class BoundaryLoss(DistanceLoss):
-    """`boundary_loss` of the softmax or sigmoid of the logits.
+    """Probabilities times their signed distance to the true border; used beside an overlap loss.
 
     Parameters
     ----------

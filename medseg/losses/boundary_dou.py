@@ -89,7 +89,7 @@ def boundary_dou_loss(
 
 
 class BoundaryDoULoss(SmoothLoss):
-    """`boundary_dou_loss` of the softmax or sigmoid of the logits.
+    """Difference over union: the more inside an object has, the more its border decides.
 
     For its settings see `medseg.losses.region_loss.SmoothLoss`.
     """

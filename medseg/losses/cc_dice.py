@@ -78,7 +78,7 @@ def cc_dice_loss(
 
 
 class CCDiceLoss(RegionLoss):
-    """`cc_dice_loss`: a Dice per lesion, each within the part of the image nearest to it.
+    """A Dice per lesion, each within the part of the image nearest to it.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ def combo_loss(
 
 
 class ComboLoss(RegionLoss):
-    """`combo_loss` of the logits.
+    """Weighted cross entropy and soft Dice in one formula.
 
     Parameters
     ----------

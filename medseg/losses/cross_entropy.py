@@ -185,7 +185,7 @@ def full_precision(logits: Tensor) -> Tensor:
 
 
 class CrossEntropyLoss(Loss):
-    """`cross_entropy` for classes, `binary_cross_entropy` for regions.
+    """Cross entropy of the classes; where regions overlap, the binary one of each region.
 
     Parameters
     ----------

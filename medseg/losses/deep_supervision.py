@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medseg.losses.base import Loss
+from medseg.losses.dual_task import DUAL_WEIGHT, dual_task_loss
 from medseg.losses.edges import EDGE_WEIGHT, edge_loss
 from medseg.losses.matching import MASKS, matching_loss
 from medseg.losses.presence import PRESENCE_WEIGHT, presence_loss
@@ -102,8 +103,9 @@ def supervise(
         Weight of each of ``aux`` beside that of ``logits``, which is then 1; without it they are
         `scale_weights`.
     extras : mapping, optional
-        Of a `Prediction`; ``presence`` adds `presence_loss` with its weight, and its term, so does
-        ``edges`` with `edge_loss`. What begins with ``penalty_`` is a term by itself: its mean.
+        Of a `Prediction`; ``presence`` adds `presence_loss` with its weight, and its term, so do
+        ``edges`` with `edge_loss` and ``dual_edges`` with `dual_task_loss`. What begins with
+        ``penalty_`` is a term by itself: its mean.
         ``query_masks_...`` is trained by `matching_loss` in place of all others, whose terms are
         then told for comparison alone.
 
@@ -125,6 +127,10 @@ def supervise(
     if extras and "edges" in extras:
         terms["edges"] = edge_loss(extras["edges"], label)
         total = total + EDGE_WEIGHT * terms["edges"]
+    if extras and "dual_edges" in extras:
+        scores = extras["dual_edges"]
+        terms["dual_task"] = dual_task_loss(loss, logits, scores, label, annotated=annotated)
+        total = total + DUAL_WEIGHT * terms["dual_task"]
     for name, value in (extras or {}).items():
         if name.startswith("penalty_"):
             terms[name] = value.float().mean()

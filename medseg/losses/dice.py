@@ -138,7 +138,7 @@ def _never_zero(value: Tensor) -> Tensor:
 
 
 class DiceLoss(FunctionLoss):
-    """`dice_loss` of the softmax or sigmoid of the logits.
+    """Soft Dice: one minus twice the overlap over the sum of both sizes.
 
     Parameters
     ----------

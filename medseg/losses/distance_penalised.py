@@ -80,7 +80,7 @@ def distance_penalised_cross_entropy(
 
 
 class DistancePenalisedLoss(Loss):
-    """`distance_penalised_cross_entropy`; for regions, of each region and its outside.
+    """Cross entropy that counts voxels near a border more; for regions, on both of its sides.
 
     Voxels that are ignored count as background when the distances are taken.
 

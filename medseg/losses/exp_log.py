@@ -86,7 +86,7 @@ def exp_log_loss(
 
 
 class ExpLogLoss(RegionLoss):
-    """`exp_log_loss` of the logits.
+    """Powers of log Dice and of cross entropy, for structures of very unequal size.
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ def sigmoid_focal_loss(
 
 
 class FocalLoss(Loss):
-    """`focal_loss` or `sigmoid_focal_loss`.
+    """Cross entropy that counts easy voxels less, so that the hard ones decide.
 
     Parameters
     ----------

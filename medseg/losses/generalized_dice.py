@@ -124,7 +124,7 @@ def generalized_dice_loss(
 
 
 class GeneralizedDiceLoss(RegionLoss):
-    """`generalized_dice_loss` of the softmax or sigmoid of the logits.
+    """Soft Dice of all classes in one, each weighted by its size, so that small ones count.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class GeneralizedDiceLoss(RegionLoss):
 
 
 class PenaltyGeneralizedDiceLoss(GeneralizedDiceLoss):
-    """`GeneralizedDiceLoss` with the penalty of Yang et al., 2.5 unless said otherwise.
+    """Generalised Dice with a penalty on errors (Yang et al.), 2.5 unless said otherwise.
 
     Parameters
     ----------

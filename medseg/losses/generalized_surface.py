@@ -81,7 +81,7 @@ def generalized_surface_loss(
 
 
 class GeneralizedSurfaceLoss(DistanceLoss):
-    """`generalized_surface_loss` of the softmax or sigmoid of the logits.
+    """Squared errors weighted by their distance to the true border, scaled to lie in 0 to 1.
 
     Parameters
     ----------

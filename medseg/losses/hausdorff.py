@@ -83,7 +83,7 @@ def hausdorff_dt_loss(
 
 
 class HausdorffDTLoss(DistanceLoss):
-    """`hausdorff_dt_loss` of the softmax or sigmoid of the logits.
+    """Squared errors weighted by the distances to both borders: bounds the Hausdorff distance.
 
     Parameters
     ----------

@@ -128,7 +128,7 @@ def _above_half(value: Tensor) -> Tensor:
 
 
 class HausdorffCVLoss(ForegroundLoss):
-    """`hausdorff_cv_loss` of the softmax or sigmoid of the logits.
+    """Hausdorff distance estimated by convolutions with balls of growing radius.
 
     Parameters
     ----------

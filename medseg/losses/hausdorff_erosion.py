@@ -98,7 +98,7 @@ def _stretch(error: Tensor, counts: Tensor) -> Tensor:
 
 
 class HausdorffERLoss(ForegroundLoss):
-    """`hausdorff_er_loss` of the softmax or sigmoid of the logits.
+    """Hausdorff distance estimated by eroding the errors again and again.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ def iou_balanced_loss(
 
 
 class IoUBalancedLoss(RegionLoss):
-    """`iou_balanced_loss` of the cross entropy; its value is that of the plain cross entropy.
+    """Cross entropy whose gradient goes first to what overlaps well already; its value stays.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ def jaccard_loss(
 
 
 class JaccardLoss(SmoothLoss):
-    """`jaccard_loss` of the softmax or sigmoid of the logits.
+    """Soft Jaccard: one minus the intersection over the union.
 
     For its settings see `medseg.losses.region_loss.SmoothLoss`.
     """

@@ -197,7 +197,7 @@ def lovasz_hinge_loss(
 
 
 class LovaszLoss(RegionLoss):
-    """`lovasz_softmax_loss` of classes; of regions `lovasz_hinge_loss`, or the former.
+    """The IoU itself, made differentiable by its Lovasz extension (softmax or hinge).
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def _root(value: Tensor) -> Tensor:
 
 
 class MCCLoss(SmoothLoss):
-    """`mcc_loss` of the softmax or sigmoid of the logits.
+    """One minus Matthews' correlation, which counts true background too.
 
     For its settings see `medseg.losses.region_loss.SmoothLoss`.
     """

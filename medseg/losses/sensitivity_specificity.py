@@ -76,7 +76,7 @@ def _share(error: Tensor, size: Tensor, smooth: float) -> Tensor:
 
 
 class SensitivitySpecificityLoss(FunctionLoss):
-    """`sensitivity_specificity_loss` of the softmax or sigmoid of the logits.
+    """Squared errors inside and outside of each structure, with a weight for either.
 
     Parameters
     ----------

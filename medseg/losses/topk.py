@@ -152,7 +152,7 @@ class _HardVoxelLoss(Loss):
 
 
 class TopKLoss(_HardVoxelLoss):
-    """`topk_mean` of the (binary) cross entropy; regions are ranked together.
+    """Cross entropy of the hardest share of the voxels alone; regions are ranked together.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ class TopKLoss(_HardVoxelLoss):
 
 
 class OHEMLoss(_HardVoxelLoss):
-    """`ohem_mean` of the (binary) cross entropy; regions are ranked together.
+    """Cross entropy of the voxels whose true class is not yet likely; regions are ranked together.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ def tversky_loss(
 
 
 class TverskyLoss(FunctionLoss):
-    """`tversky_loss` of the softmax or sigmoid of the logits.
+    """Soft Dice with one price for false positives and another for false negatives.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class TverskyLoss(FunctionLoss):
 
 
 class FocalTverskyLoss(TverskyLoss):
-    """`TverskyLoss` with the gamma of Abraham and Khan, 4/3 unless said otherwise.
+    """Tversky loss to the power 1 / gamma (Abraham and Khan; 4/3): the last errors count more.
 
     Parameters
     ----------

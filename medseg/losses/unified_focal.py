@@ -73,7 +73,7 @@ def unified_focal_loss(
 
 
 class UnifiedFocalLoss(RegionLoss):
-    """`unified_focal_loss` of the logits; each region is a binary question, inside or outside.
+    """Focal cross entropy and focal Tversky in one; the background alone is suppressed.
 
     Parameters
     ----------

@@ -37,17 +37,23 @@ def overlap_counts(pred: NDArray[np.bool_], label: NDArray[np.bool_]) -> Counts:
 
 
 def dice(counts: Counts, *, both_empty: BothEmpty = "nan") -> float:
-    """Return 2 TP / (2 TP + FP + FN); where both masks are empty see `BothEmpty`."""
+    """Return the Dice overlap, 2 TP / (2 TP + FP + FN).
+
+    Where both masks are empty see `BothEmpty`.
+    """
     return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts, both_empty)
 
 
 def iou(counts: Counts, *, both_empty: BothEmpty = "nan") -> float:
-    """Return TP / (TP + FP + FN); where both masks are empty see `BothEmpty`."""
+    """Return the intersection over the union, TP / (TP + FP + FN).
+
+    Where both masks are empty see `BothEmpty`.
+    """
     return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts, both_empty)
 
 
 def precision(counts: Counts, *, both_empty: BothEmpty = "nan") -> float:
-    """Return TP / (TP + FP).
+    """Return the share of the prediction that is right, TP / (TP + FP).
 
     NaN where the prediction is empty; with ``both_empty="perfect"`` 0 for a missed object.
     """
@@ -57,7 +63,10 @@ def precision(counts: Counts, *, both_empty: BothEmpty = "nan") -> float:
 
 
 def recall(counts: Counts, *, both_empty: BothEmpty = "nan") -> float:
-    """Return TP / (TP + FN); NaN where the reference is empty, unless both are."""
+    """Return the share of the reference that was found, TP / (TP + FN).
+
+    NaN where the reference is empty, unless both are.
+    """
     return _ratio(counts.tp, counts.tp + counts.fn, counts, both_empty)
 
 

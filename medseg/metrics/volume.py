@@ -21,7 +21,9 @@ def absolute_volume_error(volume: float, reference: float) -> float:
 
 
 def relative_volume_error(volume: float, reference: float) -> float:
-    """Return (volume - reference) / reference, signed; NaN where the reference is empty.
+    """Return the error of the volume over the reference's; above 0 it is too large.
+
+    (volume - reference) / reference; NaN where the reference is empty.
 
     Parameters
     ----------

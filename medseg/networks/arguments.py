@@ -41,7 +41,9 @@ def check_levels(widths: Sequence[int]) -> int:
         If there is none, or a width is not positive.
     """
     if not widths or min(widths) < 1:
-        raise ConfigError(f"network.widths: {widths!r} must be one positive integer or more")
+        raise ConfigError(
+            f"network.arguments.widths: {widths!r} must be one positive integer or more"
+        )
     return len(widths)
 
 
@@ -56,9 +58,9 @@ def level_axes(
     entries = default if value is None else value
     if len(entries) != levels:
         raise ConfigError(
-            f"network.{key} has {len(entries)} entries for {levels} levels; give one each"
+            f"network.arguments.{key} has {len(entries)} entries for {levels} levels; give one each"
         )
-    return tuple(per_axis(v, ndim, f"network.{key}") for v in entries)
+    return tuple(per_axis(v, ndim, f"network.arguments.{key}") for v in entries)
 
 
 def level_geometry(
@@ -89,10 +91,12 @@ def level_geometry(
     steps = level_axes(strides, (1, *(2 for _ in widths[1:])), ndim, levels, "strides")
     kernels = level_axes(kernel_sizes, (kernel,) * levels, ndim, levels, "kernel_sizes")
     if max(steps[0]) != 1:
-        raise ConfigError(f"network.strides starts with {steps[0]}; the first level's stride is 1")
+        raise ConfigError(
+            f"network.arguments.strides starts with {steps[0]}; the first level's stride is 1"
+        )
     even = [k for k in kernels if any(n % 2 == 0 for n in k)]
     if even:
-        raise ConfigError(f"network.kernel_sizes holds {even[0]}; kernels must be odd")
+        raise ConfigError(f"network.arguments.kernel_sizes holds {even[0]}; kernels must be odd")
     return steps, kernels
 
 
@@ -114,10 +118,10 @@ def window_steps(
     entries = (2,) * count if value is None else tuple(value)
     if len(entries) != count:
         raise ConfigError(
-            f"network.strides has {len(entries)} entries; this network halves {count} times, "
-            "give one for each"
+            f"network.arguments.strides has {len(entries)} entries; this network halves {count} "
+            "times, give one for each"
         )
-    return tuple(per_axis(v, ndim, "network.strides") for v in entries)
+    return tuple(per_axis(v, ndim, "network.arguments.strides") for v in entries)
 
 
 def odd_kernel(value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
@@ -128,7 +132,7 @@ def odd_kernel(value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
     ConfigError
         If one is even, which would shift the output, or not positive.
     """
-    kernel = per_axis(value, ndim, "network.kernel_size")
+    kernel = per_axis(value, ndim, "network.arguments.kernel_size")
     if any(n % 2 == 0 for n in kernel):
-        raise ConfigError(f"network.kernel_size holds {kernel}; kernels must be odd")
+        raise ConfigError(f"network.arguments.kernel_size holds {kernel}; kernels must be odd")
     return kernel

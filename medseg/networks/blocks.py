@@ -12,6 +12,8 @@ from medseg.errors import ConfigError
 from medseg.networks.channels_last import (
     BatchNorm2d,
     BatchNorm3d,
+    InstanceNorm2d,
+    InstanceNorm3d,
     Tiles2d,
     Tiles3d,
     pooled_conv,
@@ -28,9 +30,9 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
 UP_CONV: dict[int, type[Tiles2d] | type[Tiles3d]] = {2: Tiles2d, 3: Tiles3d}
 """Transposed convolutions whose kernel is their stride."""
 BATCH_NORM: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d, 3: BatchNorm3d}
-INSTANCE_NORM: dict[int, type[nn.InstanceNorm2d] | type[nn.InstanceNorm3d]] = {
-    2: nn.InstanceNorm2d,
-    3: nn.InstanceNorm3d,
+INSTANCE_NORM: dict[int, type[InstanceNorm2d] | type[InstanceNorm3d]] = {
+    2: InstanceNorm2d,
+    3: InstanceNorm3d,
 }
 AVERAGE_POOL: dict[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {
     2: nn.AvgPool2d,

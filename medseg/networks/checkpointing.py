@@ -11,8 +11,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-CONTAINERS = ("stages", "layers", "blocks", "encoder", "decoder", "units", "updates")
-"""Names of the module lists and sequences whose members are a network's stages."""
+CONTAINERS = (
+    "stages",
+    "stage",
+    "layers",
+    "blocks",
+    "encoder",
+    "decoder",
+    "units",
+    "updates",
+    "passes",
+)
+"""Names, but for a number at their end, of the lists and sequences of a network's stages."""
 
 
 def checkpoint_stages(network: nn.Module) -> tuple[str, ...]:
@@ -40,7 +50,7 @@ def checkpoint_stages(network: nn.Module) -> tuple[str, ...]:
     found: list[str] = []
     for name, module in list(network.named_modules()):
         inside = any(name == one or name.startswith(f"{one}.") for one in found)
-        if inside or name.rpartition(".")[2] not in CONTAINERS:
+        if inside or name.rpartition(".")[2].rstrip("0123456789") not in CONTAINERS:
             continue
         if isinstance(module, nn.ModuleList | nn.Sequential):
             found += _wrap_members(name, module)

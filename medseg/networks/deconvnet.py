@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medseg.networks.arguments import odd_kernel, per_axis
+from medseg.networks.arguments import per_axis
 from medseg.networks.blocks import CONV, TRANSPOSED, init_weights, make_norm
 from medseg.networks.mirror import MirrorNetwork, conv_row, vgg_counts
 
@@ -27,29 +28,17 @@ class DeconvNet(MirrorNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    widths : sequence of int
-        Feature channels of each level, finest first.
+    widths, **arguments
+        Of `medseg.networks.mirror.MirrorNetwork`.
     convs : int or sequence of int, optional
         Convolutions per level, in the encoder as in the decoder. Default: VGG16's 2, 2, 3, 3, 3.
     dense_width : int
         Channels of the two dense layers.
     dense_kernel : int or tuple of int
         Window of the first dense layer on the coarsest map.
-    strides : sequence of (int or tuple of int), optional
-        Pooling window of each level, per axis. Default: 2s.
-    kernel_size : int or tuple of int
-        Odd sides of the convolutions.
-    norm : {"batch", "instance", "group", "none"}
-        Normalisation after each convolution but the last.
 
     Attributes
     ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
     smallest : tuple of int
         Each spatial size is padded to at least this.
 
@@ -69,23 +58,19 @@ class DeconvNet(MirrorNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         widths: Sequence[int] = (64, 128, 256, 512, 512),
         convs: int | Sequence[int] | None = None,
         dense_width: int = 4096,
         dense_kernel: int | Sequence[int] = 7,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_size: int | Sequence[int] = 3,
-        norm: str = "batch",
+        **arguments: Any,
     ) -> None:
-        super().__init__(ndim, widths, strides)
-        counts, kernel = vgg_counts(convs, len(widths)), odd_kernel(kernel_size, ndim)
-        window = per_axis(dense_kernel, ndim, "network.dense_kernel")
+        super().__init__(widths=widths, **arguments)
+        counts = vgg_counts(convs, len(widths))
+        ndim, kernel, norm = self.ndim, self.kernel, self.norm
+        window = per_axis(dense_kernel, ndim, "network.arguments.dense_kernel")
         self.smallest = tuple(d * w for d, w in zip(self.divisor, window, strict=True))
         for level, (width, count) in enumerate(zip(widths, counts, strict=True)):
-            above = in_channels if level == 0 else widths[level - 1]
+            above = self.in_channels if level == 0 else widths[level - 1]
             back = width if level == 0 else above
             row = (width,) * count
             self.encoder.append(conv_row(ndim, (above, *row), kernel, norm))
@@ -96,7 +81,7 @@ class DeconvNet(MirrorNetwork):
             *_unit(ndim, CONV[ndim](wide, wide, 1), wide, norm),
             *_unit(ndim, TRANSPOSED[ndim](wide, deep, window), deep, norm),  # type: ignore[arg-type]
         )
-        self.head = CONV[ndim](widths[0], num_classes, 1)
+        self.head = CONV[ndim](widths[0], self.num_classes, 1)
         self.apply(init_weights)
 
     def between(self, x: Tensor) -> Tensor:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks import CONV, init_weights
-from medseg.networks.encoders import Encoder, build_encoder
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import PyramidNetwork
 from medseg.networks.layers import resize
 from medseg.networks.output import Prediction
 
 
-class DeepLabV2(EncoderNetwork):
+class DeepLabV2(PyramidNetwork):
     """Dilated classifiers of several rates, summed, on a dilated ResNet-101 [1]_.
 
     44.05 M parameters with 21 classes in 2-D. The conditional random field of the paper comes
@@ -24,14 +25,8 @@ class DeepLabV2(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`.
-    width : float
-        Multiplies the channels of the encoder; 0.5 is a fair start in 3-D.
+    encoder, **arguments
+        Of `medseg.networks.headed.PyramidNetwork`.
     output_stride : int or sequence of int, optional
         Strides of the encoder beyond it turn into dilation.
     rates : sequence of int
@@ -39,10 +34,6 @@ class DeepLabV2(EncoderNetwork):
     scales : sequence of float
         The image is seen at each of these scales, and the largest logit counts; (0.5, 0.75, 1) in
         the paper. In training the logits of each scale are returned too.
-    norm : {"instance", "batch", "group", "none"}
-        Of the encoder.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``multigrid``, ...
 
     References
     ----------
@@ -53,30 +44,19 @@ class DeepLabV2(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         encoder: str = "resnet101",
-        width: float = 1.0,
         output_stride: int | Sequence[int] | None = 8,
         rates: Sequence[int] = (6, 12, 18, 24),
         scales: Sequence[float] = (1.0,),
-        norm: str = "batch",
-        **encoder_arguments: Any,
+        **arguments: Any,
     ) -> None:
         if not scales or min(scales) <= 0:
-            raise ConfigError(f"network.scales: {scales!r} must be positive numbers, at least one")
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            output_stride=output_stride,
-            **encoder_arguments,
-        )
-        super().__init__(pyramid, _Head(pyramid, num_classes, ndim=ndim, rates=rates))
-        self.ndim, self.scales = ndim, tuple(scales)
+            raise ConfigError(
+                f"network.arguments.scales: {scales!r} must be positive numbers, at least one"
+            )
+        make = partial(_Head, rates=rates)
+        super().__init__(make, encoder=encoder, output_stride=output_stride, **arguments)
+        self.scales = tuple(scales)
 
     def forward(self, image: Tensor) -> Tensor | Prediction:
         """Map an image (B, in_channels, *spatial) to logits (B, num_classes, *spatial)."""
@@ -96,7 +76,7 @@ class _Head(nn.Module):
     """The sum of one dilated classifier for each rate: ASPP-L."""
 
     def __init__(
-        self, encoder: Encoder, num_classes: int, *, ndim: int, rates: Sequence[int]
+        self, encoder: Encoder, num_classes: int, *, ndim: int, rates: Sequence[int], **_: Any
     ) -> None:
         super().__init__()
         given, kernel = encoder.channels[-1], encoder.kernel

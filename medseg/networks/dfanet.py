@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.arguments import level_axes, odd_kernel
-from medseg.networks.base import EncoderNetwork
-from medseg.networks.blocks import CONV, init_weights
-from medseg.networks.encoders.base import Axes, Encoder, running_product
+from medseg.networks.blocks import init_weights
+from medseg.networks.encoders.base import Encoder
+from medseg.networks.encoders.cascade import Cascade
+from medseg.networks.headed import PyramidNetwork
 from medseg.networks.heads import classifier
-from medseg.networks.layers import Affine, ConvNormAct, Separable, resize, scaled
-
-PASSES = 3
+from medseg.networks.layers import ConvNormAct, resize, scaled
 
 
-class DFANet(EncoderNetwork):
+class DFANet(PyramidNetwork):
     """Three thin Xceptions, each fed by the last and by the stages of the one before [1]_.
 
     1.84 M parameters with 19 classes in 2-D, backbone A. The paper reports 7.8 M, which the layers
@@ -26,30 +25,14 @@ class DFANet(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    width : float
-        Multiplies all channels but those of the attention's dense layer.
-    widths : sequence of int
-        Of the three stages of each pass; (48, 96, 192) is backbone A, (32, 64, 128) is B.
-    blocks : sequence of int
-        Of the three stages.
-    first : int
-        Channels of the first convolution.
-    dense_width : int
-        Of the attention's dense layer.
+    widths, first, dense_width : sequence of int, int, int
+        Of `medseg.networks.encoders.cascade.Cascade`.
     decoder_channels : int
-    strides : sequence of (int or tuple of int), optional
-        Six steps, per axis where wanted; default 2. A pass takes three, and the next one begins
-        one step further.
-    kernel_size : int or tuple of int
-        Odd.
-    norm : {"instance", "batch", "group", "none"}
-        Of all but what is pooled to single values.
+        Before ``width``.
     dropout : float
         Probability for a whole channel before the logits.
+    **arguments
+        ``ndim``, ``in_channels``, ``num_classes``, and more of the encoder.
 
     References
     ----------
@@ -60,163 +43,16 @@ class DFANet(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        width: float = 1.0,
         widths: Sequence[int] = (48, 96, 192),
-        blocks: Sequence[int] = (4, 6, 4),
         first: int = 8,
         dense_width: int = 1000,
         decoder_channels: int = 32,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_size: int | Sequence[int] = 3,
-        norm: str = "batch",
         dropout: float = 0.0,
+        **arguments: Any,
     ) -> None:
-        encoder = Cascade(
-            ndim=ndim,
-            in_channels=in_channels,
-            first=scaled(first, width),
-            widths=[scaled(w, width) for w in widths],
-            blocks=blocks,
-            dense_width=dense_width,
-            steps=level_axes(strides, (2,) * (PASSES + 3), ndim, PASSES + 3, "strides"),
-            kernel=odd_kernel(kernel_size, ndim),
-            norm=norm,
-        )
-        wide = scaled(decoder_channels, width)
-        super().__init__(encoder, _Decoder(encoder, num_classes, ndim, wide, norm, dropout))
-        self.ndim = ndim
-
-
-class Cascade(Encoder):
-    """The passes; of each the map of its first stage and the attended one of its last.
-
-    Parameters
-    ----------
-    ndim, in_channels, first : int
-    widths, blocks : sequence of int
-    dense_width : int
-    steps : sequence of tuple of int
-    kernel : tuple of int
-    norm : str
-    """
-
-    def __init__(
-        self,
-        *,
-        ndim: int,
-        in_channels: int,
-        first: int,
-        widths: Sequence[int],
-        blocks: Sequence[int],
-        dense_width: int,
-        steps: Sequence[Axes],
-        kernel: Axes,
-        norm: str,
-    ) -> None:
-        super().__init__()
-        self.stem = ConvNormAct(ndim, in_channels, first, kernel=kernel, stride=steps[0], norm=norm)
-        self.passes, self.attend = nn.ModuleList(), nn.ModuleList()
-        for p in range(PASSES):
-            stages, given = nn.ModuleList(), first if p == 0 else widths[-1]
-            for i, (w, count) in enumerate(zip(widths, blocks, strict=True)):
-                given += w if p else 0  # beside the same stage of the pass before
-                stage = nn.Sequential()
-                for j in range(count):
-                    step = steps[p + 1 + i] if j == 0 else (1,) * ndim
-                    stage.append(_Block(ndim, given, w, step, kernel, norm))
-                    given = w
-                stages.append(stage)
-            self.passes.append(stages)
-            self.attend.append(_Attention(ndim, given, dense_width))
-        total = running_product(steps)
-        self.channels = (widths[0], widths[-1]) * PASSES
-        self.strides = tuple(total[p + i] for p in range(PASSES) for i in (1, 3))
-        self.kernel = kernel
-        self.apply(init_weights)
-        for attend in self.attend:
-            attend.apply(_start_open)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Map (B, in_channels, *spatial) to two maps of each pass."""
-        x = self.stem(image)
-        before: list[Tensor] = []
-        maps: list[Tensor] = []
-        for stages, attend in zip(self.passes, self.attend, strict=True):
-            made: list[Tensor] = []
-            for i, stage in enumerate(cast("nn.ModuleList", stages)):
-                if before:  # sub-network and sub-stage aggregation
-                    x = torch.cat((resize(x, before[i].shape[2:]), before[i]), dim=1)
-                x = stage(x)
-                made.append(x)
-            x, before = attend(x), made
-            maps += [made[0], x]
-        return maps
-
-
-class _Block(nn.Module):
-    """Three separable convolutions, the first two of a quarter of the width; input added."""
-
-    def __init__(
-        self, ndim: int, channels: int, width: int, step: Axes, kernel: Axes, norm: str
-    ) -> None:
-        super().__init__()
-        quarter, one = max(1, width // 4), (1,) * ndim
-
-        def unit(given: int, made: int, stride: Axes, activate: bool) -> Separable:
-            return Separable(
-                ndim,
-                given,
-                made,
-                kernel=kernel,
-                stride=stride,
-                norm=norm,
-                between=False,
-                activate=activate,
-            )
-
-        self.body = nn.Sequential(
-            unit(channels, quarter, step, True),
-            unit(quarter, quarter, one, True),
-            unit(quarter, width, one, False),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if channels != width or max(step) > 1:
-            self.shortcut = ConvNormAct(
-                ndim, channels, width, kernel=one, stride=step, norm=norm, activate=False
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, *spatial) to (B, width, *spatial / step)."""
-        total: Tensor = self.body(x) + self.shortcut(x)
-        return total.relu()
-
-
-class _Attention(nn.Module):
-    """Channels times what a dense layer makes of their means: "fc attention"."""
-
-    def __init__(self, ndim: int, channels: int, width: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(channels, width)
-        self.back = nn.Sequential(
-            CONV[ndim](width, channels, 1, bias=False), Affine(ndim, channels), nn.ReLU()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, *spatial) to the same shape."""
-        mean = self.dense(x.flatten(2).mean(-1))
-        out: Tensor = x * self.back(mean[(..., *(None,) * (x.ndim - 2))])
-        return out
-
-
-def _start_open(module: nn.Module) -> None:
-    """Let a gate start near 1: it multiplies, and nothing normalises what it says."""
-    if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
-        nn.init.normal_(module.weight, std=0.01)
-    if isinstance(module, Affine):
-        nn.init.ones_(module.bias)
+        make = partial(_Decoder, channels=decoder_channels, dropout=dropout)
+        arguments |= {"widths": widths, "first": first, "dense_width": dense_width}
+        super().__init__(make, encoder=Cascade, **arguments)
 
 
 class _Decoder(nn.Module):
@@ -226,18 +62,20 @@ class _Decoder(nn.Module):
         self,
         encoder: Encoder,
         num_classes: int,
+        *,
         ndim: int,
-        width: int,
+        width: float,
         norm: str,
+        channels: int,
         dropout: float,
     ) -> None:
         super().__init__()
-        one = (1,) * ndim
+        wide, one = scaled(channels, width), (1,) * ndim
         self.reduce = nn.ModuleList(
-            ConvNormAct(ndim, c, width, kernel=one, norm=norm) for c in encoder.channels
+            ConvNormAct(ndim, c, wide, kernel=one, norm=norm) for c in encoder.channels
         )
-        self.fuse = ConvNormAct(ndim, width, width, kernel=encoder.kernel, norm=norm)
-        self.classify = classifier(ndim, width, num_classes, dropout)
+        self.fuse = ConvNormAct(ndim, wide, wide, kernel=encoder.kernel, norm=norm)
+        self.classify = classifier(ndim, wide, num_classes, dropout)
         self.apply(init_weights)
 
     def forward(self, maps: list[Tensor]) -> Tensor:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks import init_weights, same_conv
-from medseg.networks.encoders import Encoder, build_encoder
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import PyramidNetwork
 
 
-class DUC(EncoderNetwork):
+class DUC(PyramidNetwork):
     """A ResNet with mixed dilations, and logits for all voxels of a coarse one at once [1]_.
 
     64.91 M parameters with 19 classes in 2-D (about 60 are quoted; unverified). The last
@@ -23,22 +23,15 @@ class DUC(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
     encoder : str
         A ResNet among the keys of `medseg.networks.encoders.ENCODERS`.
-    width : float
-        Multiplies the channels of the encoder.
     output_stride : int or sequence of int, optional
         Strides of the encoder beyond it turn into dilation.
     hybrid : sequence of sequences of int
         Dilations of the blocks of the last stages, repeated as needed; without a common factor no
         voxel between is left out. "Bigger" in [1]_ is ``((1, 2, 5, 9), (5, 9, 17))``.
-    norm : {"instance", "batch", "group", "none"}
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ...
+    **arguments
+        Of `medseg.networks.headed.PyramidNetwork`.
 
     References
     ----------
@@ -48,34 +41,20 @@ class DUC(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         encoder: str = "resnet101",
-        width: float = 1.0,
         output_stride: int | Sequence[int] | None = 8,
         hybrid: Sequence[Sequence[int]] = ((1, 2, 3), (3, 4, 5)),
-        norm: str = "batch",
-        **encoder_arguments: Any,
+        **arguments: Any,
     ) -> None:
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            output_stride=output_stride,
-            hybrid=hybrid,
-            **encoder_arguments,
+        super().__init__(
+            _Head, encoder=encoder, output_stride=output_stride, hybrid=hybrid, **arguments
         )
-        super().__init__(pyramid, _Head(pyramid, num_classes, ndim=ndim))
-        self.ndim = ndim
 
 
 class _Head(nn.Module):
     """One convolution and a shuffle of its channels into voxels."""
 
-    def __init__(self, encoder: Encoder, num_classes: int, *, ndim: int) -> None:
+    def __init__(self, encoder: Encoder, num_classes: int, *, ndim: int, **_: Any) -> None:
         super().__init__()
         self.step = encoder.strides[-1]
         block = math.prod(self.step)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medseg.networks.arguments import per_level
-from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks import CONV, init_weights
-from medseg.networks.encoders import Encoder, build_encoder
-from medseg.networks.layers import ConvNormAct, resize, scaled
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import PyramidNetwork
+from medseg.networks.layers import conv_units, resize, scaled
 from medseg.networks.output import Prediction
 
 
-class EncoderUNet(EncoderNetwork):
+class EncoderUNet(PyramidNetwork):
     """The way up of a U-Net [1]_ with an encoder of another kind as the way down.
 
     From the coarsest map on: interpolation to the next finer map, concatenation with it, two
@@ -24,23 +25,13 @@ class EncoderUNet(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`, or ``timm:`` and a model of timm.
-    width : float
-        Multiplies the channels of encoder and decoder.
     decoder_channels : sequence of int
         Of the levels of the decoder, coarsest first and as many as the encoder's maps, before
         ``width``; the last is at the image's resolution.
     deep_supervision : bool
         In training, also return logits of the two levels before the last.
-    norm : {"instance", "batch", "group", "none"}
-        Of encoder and decoder.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``output_stride``, ...
+    encoder, **arguments
+        Of `medseg.networks.headed.PyramidNetwork`; also ``timm:`` and a model of timm.
 
     References
     ----------
@@ -57,30 +48,14 @@ class EncoderUNet(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         encoder: str = "resnet34",
-        width: float = 1.0,
         decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
         deep_supervision: bool = True,
-        norm: str = "batch",
-        **encoder_arguments: Any,
+        **arguments: Any,
     ) -> None:
-        pyramid = build_encoder(
-            encoder, ndim=ndim, in_channels=in_channels, width=width, norm=norm, **encoder_arguments
-        )
-        wide = per_level(decoder_channels, len(pyramid.channels), "network.decoder_channels")
-        head = _Decoder(
-            pyramid,
-            [scaled(c, width) for c in wide],
-            num_classes,
-            ndim=ndim,
-            norm=norm,
-            heads=3 if deep_supervision else 1,
-        )
-        super().__init__(pyramid, head)
-        self.ndim = ndim
+        heads = 3 if deep_supervision else 1
+        make = partial(_Decoder, channels=decoder_channels, heads=heads)
+        super().__init__(make, encoder=encoder, **arguments)
 
     def forward(self, image: Tensor) -> Tensor | Prediction:
         """Map an image (B, in_channels, *spatial) to logits (B, num_classes, *spatial)."""
@@ -95,26 +70,25 @@ class _Decoder(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        channels: Sequence[int],
         num_classes: int,
         *,
         ndim: int,
+        width: float,
         norm: str,
+        channels: Sequence[int],
         heads: int,
     ) -> None:
         super().__init__()
-        self.steps = encoder.strides[0]
+        self.steps, kernel = encoder.strides[0], encoder.kernel
+        levels = per_level(channels, len(encoder.channels), "network.arguments.decoder_channels")
+        wide = [scaled(c, width) for c in levels]
         self.levels = nn.ModuleList()
         above = encoder.channels[-1]
-        for skip, wide in zip((*encoder.channels[-2::-1], 0), channels, strict=True):
-            self.levels.append(
-                nn.Sequential(
-                    ConvNormAct(ndim, above + skip, wide, kernel=encoder.kernel, norm=norm),
-                    ConvNormAct(ndim, wide, wide, kernel=encoder.kernel, norm=norm),
-                )
-            )
-            above = wide
-        self.heads = nn.ModuleList(CONV[ndim](c, num_classes, 1) for c in channels[-heads:])
+        for skip, made in zip((*encoder.channels[-2::-1], 0), wide, strict=True):
+            units = conv_units(ndim, above + skip, made, 2, kernel=kernel, norm=norm)
+            self.levels.append(nn.Sequential(*units))
+            above = made
+        self.heads = nn.ModuleList(CONV[ndim](c, num_classes, 1) for c in wide[-heads:])
         self.apply(init_weights)
 
     def forward(self, maps: list[Tensor]) -> Tensor | Prediction:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.arguments import divisor_of, odd_kernel, window_steps
-from medseg.networks.blocks import CONV, crop_to, init_weights, make_norm, pad_to_divisor, same_conv
+from medseg.networks.blocks import CONV, crop_to, init_weights, pad_to_divisor, same_conv
+from medseg.networks.dense_block import DenseBlock, dense_layer
+from medseg.networks.stepped import SteppedNetwork
 from medseg.networks.unpooling import make_upsampling, max_pool
 
 
-class FCDenseNet(nn.Module):
+class FCDenseNet(SteppedNetwork):
     """FC-DenseNet [1]_: dense blocks down and up, skips; on the way up only new maps travel.
 
     With CamVid's 11 classes and 3 channels in 2-D the three forms of the paper, `fc_densenet56`,
@@ -23,10 +25,6 @@ class FCDenseNet(nn.Module):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
     layers : sequence of int
         Convolutions of each dense block on the way down, finest first; the last is the
         bottleneck. The way up mirrors it.
@@ -36,19 +34,11 @@ class FCDenseNet(nn.Module):
         Maps of the first convolution.
     dropout : float
         Share of values dropped after each convolution, in [0, 1).
-    strides : sequence of (int or tuple of int), optional
-        Pooling step of each transition, per axis. Default: 2s.
-    kernel_size : int or tuple of int
-        Odd sides of the convolutions.
-    norm : {"batch", "instance", "group", "none"}
-        Normalisation before each convolution.
     upsampling : {"transposed", "resize"}
         The paper's transposed convolution, or interpolation and a convolution of as many weights.
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
+    **arguments
+        Of `medseg.networks.stepped.SteppedNetwork`; one step per transition, and the norm goes
+        before each convolution.
 
     Raises
     ------
@@ -71,35 +61,29 @@ class FCDenseNet(nn.Module):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         layers: Sequence[int] = (4, 5, 7, 10, 12, 15),
         growth: int = 16,
         first: int = 48,
         dropout: float = 0.2,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_size: int | Sequence[int] = 3,
-        norm: str = "batch",
         upsampling: str = "transposed",
+        **arguments: Any,
     ) -> None:
-        super().__init__()
         if len(layers) < 2 or min(layers) < 1:
-            raise ConfigError(f"network.layers: {layers!r} must be two positive integers or more")
-        self.ndim = ndim
-        kernel = odd_kernel(kernel_size, ndim)
-        self.strides = window_steps(strides, len(layers) - 1, ndim)
-        self.divisor = divisor_of(self.strides)
-        self.stem = same_conv(ndim, in_channels, first, kernel, (1,) * ndim, bias=True)
+            raise ConfigError(
+                f"network.arguments.layers: {layers!r} must be two positive integers or more"
+            )
+        super().__init__(len(layers) - 1, **arguments)
+        ndim, kernel, norm = self.ndim, self.kernel, self.norm
+        self.stem = same_conv(ndim, self.in_channels, first, kernel, (1,) * ndim, bias=True)
         self.encoder, self.downs = nn.ModuleList(), nn.ModuleList()
         channels, skips = first, []
         for count in layers[:-1]:
-            self.encoder.append(_DenseBlock(ndim, channels, count, growth, kernel, dropout, norm))
+            self.encoder.append(DenseBlock(ndim, channels, count, growth, kernel, dropout, norm))
             channels += count * growth
             skips.append(channels)
             one = (1,) * ndim
-            self.downs.append(_layer(ndim, channels, channels, one, dropout, norm))
-        self.bottleneck = _DenseBlock(ndim, channels, layers[-1], growth, kernel, dropout, norm)
+            self.downs.append(dense_layer(ndim, channels, channels, one, dropout, norm))
+        self.bottleneck = DenseBlock(ndim, channels, layers[-1], growth, kernel, dropout, norm)
         self.ups, self.decoder = nn.ModuleList(), nn.ModuleList()  # coarsest first
         new = layers[-1] * growth
         for count, skip, step in zip(
@@ -109,9 +93,9 @@ class FCDenseNet(nn.Module):
                 make_upsampling(upsampling, ndim, new, new, kernel=kernel, step=step, bias=True)
             )
             channels = new + skip
-            self.decoder.append(_DenseBlock(ndim, channels, count, growth, kernel, dropout, norm))
+            self.decoder.append(DenseBlock(ndim, channels, count, growth, kernel, dropout, norm))
             new = count * growth
-        self.head = CONV[ndim](channels + new, num_classes, 1)
+        self.head = CONV[ndim](channels + new, self.num_classes, 1)
         self.apply(init_weights)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -126,44 +110,6 @@ class FCDenseNet(nn.Module):
             x = torch.cat((up(new), skips.pop()), dim=1)
             new = block(x)
         return crop_to(self.head(torch.cat((x, new), dim=1)), image.shape[2:])
-
-
-class _DenseBlock(nn.Module):
-    """Layers that each see the input and the maps of all layers before; returns the new maps."""
-
-    def __init__(
-        self,
-        ndim: int,
-        channels: int,
-        count: int,
-        growth: int,
-        kernel: tuple[int, ...],
-        dropout: float,
-        norm: str,
-    ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            _layer(ndim, channels + i * growth, growth, kernel, dropout, norm) for i in range(count)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, *spatial) to (B, count * growth, *spatial)."""
-        maps = [x]
-        for layer in self.layers:
-            maps.append(layer(torch.cat(maps, dim=1)))
-        return torch.cat(maps[1:], dim=1)
-
-
-def _layer(
-    ndim: int, channels: int, out_channels: int, kernel: tuple[int, ...], dropout: float, norm: str
-) -> nn.Sequential:
-    """Return normalisation, ReLU, convolution and dropout."""
-    return nn.Sequential(
-        make_norm(norm, ndim, channels),
-        nn.ReLU(),
-        same_conv(ndim, channels, out_channels, kernel, (1,) * ndim, bias=True),
-        nn.Dropout(dropout),
-    )
 
 
 fc_densenet56: Callable[..., FCDenseNet] = partial(FCDenseNet, layers=(4,) * 6, growth=12)

@@ -20,6 +20,9 @@ class FCN(HeadedNetwork):
     ----------
     convs : int
         Before the fusing convolution.
+    concat : bool
+        Fuse what they make with the map they read in one more convolution. torchvision's form is
+        ``convs=1, concat=False`` on ``resnet50``.
     **arguments
         Of `medseg.networks.headed.HeadedNetwork`.
 
@@ -30,5 +33,5 @@ class FCN(HeadedNetwork):
     .. [2] Yu, Koltun and Funkhouser, Dilated residual networks, CVPR 2017.
     """
 
-    def __init__(self, *, convs: int = 2, **arguments: Any) -> None:
-        super().__init__(partial(FCNHead, level=-1, convs=convs, concat=True), **arguments)
+    def __init__(self, *, convs: int = 2, concat: bool = True, **arguments: Any) -> None:
+        super().__init__(partial(FCNHead, level=-1, convs=convs, concat=concat), **arguments)

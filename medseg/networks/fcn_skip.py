@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from medseg.networks.base import EncoderNetwork
-from medseg.networks.blocks import CONV, TRANSPOSED, init_weights
-from medseg.networks.encoders import VGG
-from medseg.networks.encoders.base import Axes
+from medseg.networks.blocks import CONV, init_weights
+from medseg.networks.encoders import VGG, Encoder
+from medseg.networks.headed import PyramidNetwork
+from medseg.networks.interpolating import interpolating
 from medseg.networks.layers import DROPOUT, ConvNormAct, scaled
 
 
-class FCN32s(EncoderNetwork):
+class FCN32s(PyramidNetwork):
     """VGG16 made convolutional, its scores interpolated from stride 32 [1]_.
 
     The two fully connected layers are convolutions of 7x7 and 1x1 with 4096 channels and dropout.
@@ -26,22 +25,17 @@ class FCN32s(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    width : float
-        Multiplies all channels but those of the scores; the 7x7x7 convolution of the full width
-        alone has 719 M parameters in 3-D.
     channels : int
-        Of the convolutions that were fully connected, before ``width``.
+        Of the convolutions that were fully connected, before ``width``; the 7x7x7 one of the full
+        width alone has 719 M parameters in 3-D.
     kernel_size : int
         Odd kernel of the first of them, along the axes that VGG convolves.
-    strides, kernel_sizes : sequence of (int or tuple of int), optional
-        Of the five stages of VGG; see `medseg.networks.encoders.VGG`.
     norm : {"instance", "batch", "group", "none"}
         "none" in [1]_.
     dropout : float
+    **arguments
+        ``ndim``, ``in_channels``, ``num_classes``, ``width``, and those of
+        `medseg.networks.encoders.VGG`.
 
     References
     ----------
@@ -54,37 +48,16 @@ class FCN32s(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        width: float = 1.0,
         channels: int = 4096,
         kernel_size: int = 7,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
         norm: str = "none",
         dropout: float = 0.5,
+        **arguments: Any,
     ) -> None:
-        encoder = VGG(
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            strides=strides,
-            kernel_sizes=kernel_sizes,
-            norm=norm,
+        make = partial(
+            _Head, skips=self.skips, channels=channels, kernel_size=kernel_size, dropout=dropout
         )
-        head = _Head(
-            encoder,
-            num_classes,
-            ndim=ndim,
-            skips=self.skips,
-            channels=scaled(channels, width),
-            kernel=tuple(kernel_size if k > 1 else 1 for k in encoder.kernel),
-            norm=norm,
-            dropout=dropout,
-        )
-        super().__init__(encoder, head)
-        self.ndim = ndim
+        super().__init__(make, encoder=VGG, norm=norm, **arguments)
 
 
 class FCN16s(FCN32s):
@@ -120,26 +93,28 @@ class _Head(nn.Module):
 
     def __init__(
         self,
-        encoder: VGG,
+        encoder: Encoder,
         num_classes: int,
         *,
         ndim: int,
+        width: float,
+        norm: str,
         skips: int,
         channels: int,
-        kernel: Axes,
-        norm: str,
+        kernel_size: int,
         dropout: float,
     ) -> None:
         super().__init__()
-        one = (1,) * ndim
+        wide, one = scaled(channels, width), (1,) * ndim
+        kernel = tuple(kernel_size if k > 1 else 1 for k in encoder.kernel)
         self.deep = nn.Sequential(
-            ConvNormAct(ndim, encoder.channels[-1], channels, kernel=kernel, norm=norm),
+            ConvNormAct(ndim, encoder.channels[-1], wide, kernel=kernel, norm=norm),
             DROPOUT[ndim](dropout),
-            ConvNormAct(ndim, channels, channels, kernel=one, norm=norm),
+            ConvNormAct(ndim, wide, wide, kernel=one, norm=norm),
             DROPOUT[ndim](dropout),
         )
         finer = [encoder.channels[-2 - i] for i in range(skips)]
-        self.scores = nn.ModuleList(CONV[ndim](c, num_classes, 1) for c in (channels, *finer))
+        self.scores = nn.ModuleList(CONV[ndim](c, num_classes, 1) for c in (wide, *finer))
         self.apply(init_weights)
         totals = [encoder.strides[-1 - i] for i in range(skips + 1)] + [one]
         self.ups = nn.ModuleList(
@@ -154,23 +129,3 @@ class _Head(nn.Module):
             x = self.ups[i](x) + score(maps[-2 - i])
         logits: Tensor = self.ups[-1](x)
         return logits
-
-
-def interpolating(ndim: int, channels: int, factor: Axes) -> nn.Module:
-    """Return a transposed convolution that starts as linear interpolation of each channel.
-
-    Its kernel is ``2 * factor - factor % 2``; with that every output sees the same number of
-    inputs, so there is no checkerboard.
-    """
-    kernel = tuple(2 * f - f % 2 for f in factor)
-    margin = tuple(f // 2 for f in factor)
-    up = TRANSPOSED[ndim](channels, channels, kernel, factor, margin, bias=False)  # type: ignore[arg-type]
-    weight = torch.ones(())
-    for f, k in zip(factor, kernel, strict=True):
-        along = 1 - (torch.arange(k) - (k - 1) / 2).abs() / f
-        weight = weight[..., None] * along
-    with torch.no_grad():
-        up.weight.zero_()
-        for c in range(channels):
-            up.weight[c, c] = weight
-    return up

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.arguments import divisor_of, level_geometry
 from medseg.networks.blocks import AVERAGE_POOL, CONV, crop_to, init_weights, pad_to_divisor
+from medseg.networks.conv_gru import ConvGRU
 from medseg.networks.encoders.base import Axes, running_product
-from medseg.networks.layers import ConvNormAct, resize
+from medseg.networks.layers import ConvNormAct, conv_units, resize
+from medseg.networks.levels import LevelNetwork
 
 
-class GRUUNet(nn.Module):
+class GRUUNet(LevelNetwork):
     """A U-shaped path reads and updates one state at full resolution, at every scale [1]_.
 
     At each step the path's map is convolved beside the state, averaged to its scale; what comes out
@@ -23,23 +25,10 @@ class GRUUNet(nn.Module):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    widths : sequence of int
-        Channels of the path at each scale, finest first.
     state_channels : int
         Of the state.
-    strides, kernel_sizes : sequence of (int or tuple of int), optional
-        Step and odd kernel per level and axis; the first stride is 1. Default: 1, then 2s; kernels
-        of 3.
-    norm : {"batch", "instance", "group", "none"}
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
+    widths, **arguments
+        Of `medseg.networks.levels.LevelNetwork`: of the path.
 
     References
     ----------
@@ -50,23 +39,15 @@ class GRUUNet(nn.Module):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         widths: Sequence[int] = (32, 64, 128, 128, 128),
         state_channels: int = 32,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
-        norm: str = "batch",
+        **arguments: Any,
     ) -> None:
-        super().__init__()
-        self.ndim = ndim
-        levels = len(widths)
-        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
-        self.divisor = divisor_of(steps)
-        totals = running_product(steps)
+        super().__init__(widths=widths, **arguments)
+        ndim, kernels, norm, levels = self.ndim, self.kernels, self.norm, len(widths)
+        totals = running_product(self.steps)
         self.first = nn.ModuleList(
-            ConvNormAct(ndim, in_channels, w, kernel=kernels[0], norm=norm)
+            ConvNormAct(ndim, self.in_channels, w, kernel=kernels[0], norm=norm)
             for w in (widths[0], state_channels)
         )
         self.units = nn.ModuleList()
@@ -85,7 +66,7 @@ class GRUUNet(nn.Module):
                 )
             )
             channels = widths[level]
-        self.head = CONV[ndim](state_channels, num_classes, 1)
+        self.head = CONV[ndim](state_channels, self.num_classes, 1)
         self.apply(init_weights)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -113,10 +94,8 @@ class _Unit(nn.Module):
     ) -> None:
         super().__init__()
         self.shrink = AVERAGE_POOL[ndim](step, step)  # type: ignore[arg-type]
-        self.convs = nn.Sequential(
-            ConvNormAct(ndim, channels + state, width, kernel=kernel, norm=norm),
-            ConvNormAct(ndim, width, width, kernel=kernel, norm=norm),
-        )
+        units = conv_units(ndim, channels + state, width, 2, kernel=kernel, norm=norm)
+        self.convs = nn.Sequential(*units)
         self.project = CONV[ndim](width, state, 1)
         self.cell = ConvGRU(ndim, state, fine_kernel)
 
@@ -125,29 +104,3 @@ class _Unit(nn.Module):
         seen = self.shrink(state)
         x = self.convs(torch.cat((resize(x, seen.shape[2:]), seen), dim=1))
         return x, self.cell(resize(self.project(x), state.shape[2:]), state)
-
-
-class ConvGRU(nn.Module):
-    """Gated recurrent unit whose products are convolutions [1]_.
-
-    ``z, r = sigmoid(conv(x, h))``, ``c = tanh(conv(x, r * h))``, ``h' = (1 - z) * h + z * c``.
-
-    References
-    ----------
-    .. [1] Ballas et al., Delving deeper into convolutional networks for learning video
-       representations, ICLR 2016, equations 8 to 11.
-    """
-
-    def __init__(self, ndim: int, channels: int, kernel: Axes) -> None:
-        super().__init__()
-        margin = tuple(k // 2 for k in kernel)
-        conv = CONV[ndim]
-        self.gates = conv(2 * channels, 2 * channels, kernel, padding=margin)  # type: ignore[arg-type]
-        self.candidate = conv(2 * channels, channels, kernel, padding=margin)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, state: Tensor) -> Tensor:
-        """Map an input and a state, both (B, channels, *spatial), to the next state."""
-        update, reset = self.gates(torch.cat((x, state), dim=1)).sigmoid().chunk(2, dim=1)
-        candidate = self.candidate(torch.cat((x, reset * state), dim=1)).tanh()
-        new: Tensor = state + update * (candidate - state)
-        return new

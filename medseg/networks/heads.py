@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from medseg.networks.blocks import CONV, init_weights
 from medseg.networks.encoders import Encoder
-from medseg.networks.layers import DROPOUT, ConvNormAct, scaled
+from medseg.networks.layers import DROPOUT, ConvNormAct, conv_units, scaled
 
 
 def classifier(ndim: int, channels: int, num_classes: int, dropout: float) -> nn.Sequential:
@@ -52,10 +54,7 @@ class FCNHead(nn.Module):
         self.level = level
         kernel, given = encoder.kernel, encoder.channels[level]
         self.convs = nn.Sequential(
-            *(
-                ConvNormAct(ndim, channels if i else given, channels, kernel=kernel, norm=norm)
-                for i in range(convs)
-            )
+            *conv_units(ndim, given, channels, convs, kernel=kernel, norm=norm)
         )
         self.fuse: nn.Module | None = None
         if concat:
@@ -88,18 +87,31 @@ class ContextHead(nn.Module):
         return logits
 
 
-def auxiliary_head(
-    encoder: Encoder, num_classes: int, *, ndim: int, width: float, norm: str, dropout: float
+def map_head(
+    encoder: Encoder,
+    num_classes: int,
+    *,
+    ndim: int,
+    width: float,
+    norm: str,
+    dropout: float,
+    level: int,
+    channels: int,
+    convs: int = 1,
 ) -> FCNHead:
-    """Return the usual auxiliary head: one convolution of 256 on the last map but one."""
+    """Return convolutions of ``channels`` (before ``width``) on one map, then logits."""
     return FCNHead(
         encoder,
         num_classes,
         ndim=ndim,
-        level=-2,
-        channels=scaled(256, width),
-        convs=1,
+        level=level,
+        channels=scaled(channels, width),
+        convs=convs,
         concat=False,
         norm=norm,
         dropout=dropout,
     )
+
+
+auxiliary_head = partial(map_head, level=-2, channels=256)
+"""The usual auxiliary head: one convolution of 256 on the last map but one."""

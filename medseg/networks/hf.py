@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from medseg.errors import ConfigError
+from medseg.networks.hf_folder import folder_of, read_config
+from medseg.networks.hf_wraps import HfMask2Former, HfSegformer, HfUperNet
 from medseg.networks.layers import scaled
 from medseg.networks.wrapped import (
     LinspaceOnCpu,
@@ -22,79 +22,6 @@ from medseg.networks.wrapped import (
     part_of,
     weightless,
 )
-
-SMALLEST = 1e-6
-
-
-class HfSegformer(Wrapped):
-    """Logits at a quarter of the resolution."""
-
-    def outputs(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits."""
-        return (self.network(pixel_values=image).logits,)
-
-
-class HfUperNet(Wrapped):
-    """Logits and, in training, those of the auxiliary head, which the library keeps to itself."""
-
-    pairs: ClassVar[bool] = True
-
-    def outputs(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of both heads."""
-        model: Any = self.network
-        maps = model.backbone.forward_with_filtered_kwargs(image).feature_maps
-        logits = model.decode_head(maps)
-        if not self.training or model.auxiliary_head is None:
-            return (logits,)
-        return logits, model.auxiliary_head(maps)
-
-
-class HfMask2Former(Wrapped):
-    """Sums of the masks of each class over the queries, after each layer of the decoder [1]_.
-
-    The logits are the logarithm of ``sum_q p_q(class) * mask_q(pixel)``, and they are what the loss
-    sees: there is no matching of queries to segments.
-
-    References
-    ----------
-    .. [1] Cheng et al., Masked-attention mask transformer for universal image segmentation,
-       CVPR 2022.
-    """
-
-    aux_weight: ClassVar[float] = 1.0
-
-    def outputs(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of the last layer, then of the earlier ones."""
-        # its sampling of values at points needs both in one type
-        with torch.autocast(image.device.type, enabled=False):
-            out = self.network(pixel_values=image.float(), output_auxiliary_logits=self.training)
-            made = [(out.class_queries_logits, out.masks_queries_logits)]
-            if self.training:
-                earlier = (
-                    (one["class_queries_logits"], one["masks_queries_logits"])
-                    for one in out.auxiliary_logits
-                )
-                made += earlier
-            return tuple(segment(*one) for one in made)
-
-
-def segment(classes: Tensor, masks: Tensor) -> Tensor:
-    """Sum the masks of queries by class.
-
-    Parameters
-    ----------
-    classes : float Tensor of shape (B, queries, num_classes + 1)
-        Logits; the last class is "none".
-    masks : float Tensor of shape (B, queries, rows, cols)
-        Logits.
-
-    Returns
-    -------
-    float Tensor of shape (B, num_classes, rows, cols)
-        Logarithm of the sums.
-    """
-    shares = classes.float().softmax(-1)[..., :-1]
-    return torch.einsum("bqc,bqhw->bchw", shares, masks.float().sigmoid()).clamp(min=SMALLEST).log()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +33,7 @@ class HfForm:
     """Its class in transformers."""
     config: str
     """The class of its configuration."""
-    wrap: Callable[[nn.Module, tuple[int, ...]], Wrapped]
+    wrap: Callable[..., Wrapped]
     widths: Mapping[str, Any]
     """Channels in the configuration that ``width`` multiplies, with their defaults."""
     backbone: Mapping[str, Any] = field(default_factory=dict)
@@ -154,6 +81,7 @@ def hf_network(
     in_channels: int,
     num_classes: int,
     width: float = 1.0,
+    matching: bool = False,
     config: str | Path | Mapping[str, Any] | None = None,
     checkpoint: str | Path | None = None,
     **arguments: Any,
@@ -168,6 +96,9 @@ def hf_network(
         2; channels of the image; classes of the logits.
     width : float
         Multiplies the channels.
+    matching : bool
+        Mask2Former alone: match queries to the segments of the truth and train their own classes
+        and masks (`medseg.losses.matching`); the loss of the recipe is then told and not trained.
     config : path or mapping, optional
         A folder with a ``config.json`` in place of the library's defaults, or its content.
     checkpoint : path, optional
@@ -181,10 +112,13 @@ def hf_network(
     MissingExtraError
         If transformers is not installed.
     ConfigError
-        If it is to be 3-D, a folder is not there, or transformers refuses an argument.
+        If it is to be 3-D, a folder is not there, transformers refuses an argument, or a network
+        without queries is to match them.
     """
     need_2d(f"hf:{name}", ndim)
     form, key = FORMS[name], f"network.arguments of 'hf:{name}'"
+    if matching and form.wrap is not HfMask2Former:
+        raise ConfigError(f"{key}: matching is for 'hf:mask2former', which has queries")
     library = import_extra("transformers", f"hf:{name}", "hf")
     hub = import_extra("huggingface_hub.errors", f"hf:{name}", "hf")
     source = config if config is not None else checkpoint
@@ -207,7 +141,7 @@ def hf_network(
             model = _build(build, settings, checkpoint)
     except (ValueError, TypeError, AttributeError, hub.StrictDataclassError) as error:
         raise ConfigError(f"{key}: {' '.join(str(error).split())}") from error
-    return form.wrap(model, (32, 32))
+    return form.wrap(model, (32, 32), **({"matching": True} if matching else {}))
 
 
 _CLASSES = ("id2label", "label2id", "num_labels", "architectures", "transformers_version")
@@ -242,48 +176,6 @@ def _scaled_widths(form: HfForm, width: float) -> dict[str, Any]:
         else scaled(value, width)
         for word, value in form.widths.items()
     }
-
-
-def folder_of(path: str | Path) -> Path:
-    """Return a folder that is there.
-
-    Raises
-    ------
-    ConfigError
-        If it is not: names of models in a hub are not looked up.
-    """
-    folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise ConfigError(
-            f"network.arguments: '{path}' is no local folder with a config.json; download the "
-            "model first (nothing is fetched from here) and give its folder"
-        )
-    return folder
-
-
-def read_config(source: str | Path | Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the configuration of a folder, or the one given.
-
-    Raises
-    ------
-    ConfigError
-        If the folder has none, it cannot be read, or it is that of another kind of model.
-    """
-    if isinstance(source, Mapping):
-        return source
-    file = folder_of(source) / "config.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(
-            f"{file}: this is not JSON ({error}); download the model again"
-        ) from error
-    kind = content.get("model_type")
-    if kind != name:
-        raise ConfigError(
-            f"{file}: holds a model of kind '{kind}', not '{name}'; give the folder of a '{name}'"
-        )
-    return dict(content)
 
 
 def settled(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,6 +89,16 @@ class ConvNormAct(nn.Sequential):
         super().__init__(*layers)
 
 
+def conv_units(
+    ndim: int, channels: int, width: int, count: int, *, kernel: tuple[int, ...], norm: str
+) -> list[ConvNormAct]:
+    """Return ``count`` units one after the other, of which the first reads ``channels``."""
+    return [
+        ConvNormAct(ndim, width if i else channels, width, kernel=kernel, norm=norm)
+        for i in range(count)
+    ]
+
+
 class Separable(nn.Sequential):
     """Depthwise convolution, then 1x1; each with normalisation and, unless switched off, ReLU [1]_.
 

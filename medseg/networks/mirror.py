@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
-from medseg.networks.arguments import check_levels, divisor_of, per_level, window_steps
+from medseg.networks.arguments import check_levels, per_level
 from medseg.networks.blocks import crop_to, make_norm, pad_to_divisor, same_conv
+from medseg.networks.stepped import SteppedNetwork
 from medseg.networks.unpooling import max_pool, unpool
 
 
-class MirrorNetwork(nn.Module):
+class MirrorNetwork(SteppedNetwork):
     """Encoder stages with pooling; decoder stages that unpool to the places it left; a head.
 
     A network of this kind appends one stage per level to ``encoder`` and to ``decoder``, both
@@ -20,31 +22,17 @@ class MirrorNetwork(nn.Module):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
     widths : sequence of int
         Feature channels of each level, finest first.
-    strides : sequence of (int or tuple of int), optional
-        Pooling window of each level, per axis. Default: 2s.
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
+    **arguments
+        Of `medseg.networks.stepped.SteppedNetwork`; ``strides`` are the pooling windows of the
+        levels.
     """
 
     head: nn.Module
 
-    def __init__(
-        self,
-        ndim: int,
-        widths: Sequence[int],
-        strides: Sequence[int | Sequence[int]] | None,
-    ) -> None:
-        super().__init__()
-        self.ndim = ndim
-        self.strides = window_steps(strides, check_levels(widths), ndim)
-        self.divisor = divisor_of(self.strides)
+    def __init__(self, *, widths: Sequence[int], **arguments: Any) -> None:
+        super().__init__(check_levels(widths), **arguments)
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -71,7 +59,7 @@ class MirrorNetwork(nn.Module):
 def vgg_counts(convs: int | Sequence[int] | None, levels: int) -> tuple[int, ...]:
     """Return the convolutions of each level; by default those of VGG16: 2, 2, 3, 3, 3."""
     default = (2, 2, *(3,) * levels)[:levels]
-    return per_level(default if convs is None else convs, levels, "network.convs")
+    return per_level(default if convs is None else convs, levels, "network.arguments.convs")
 
 
 def conv_row(ndim: int, widths: Sequence[int], kernel: tuple[int, ...], norm: str) -> nn.Sequential:

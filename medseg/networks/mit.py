@@ -75,16 +75,16 @@ class MiT(nn.Module):
         shrink = level_axes(
             reductions, [2**i for i in reversed(range(levels))], ndim, levels, "reductions"
         )
-        blocks = per_level(depths, levels, "network.depths")
-        parts = per_level(heads, levels, "network.heads")
+        blocks = per_level(depths, levels, "network.arguments.depths")
+        parts = per_level(heads, levels, "network.arguments.heads")
         rates = [drop_path * i / max(1, sum(blocks) - 1) for i in range(sum(blocks))]
         self.stages = nn.ModuleList()
         channels, first = in_channels, 0
         for level, width in enumerate(widths):
             if width % parts[level]:
                 raise ConfigError(
-                    f"network.heads: {parts[level]} heads do not divide the {width} channels of "
-                    f"stage {level}"
+                    f"network.arguments.heads: {parts[level]} heads do not divide the {width} "
+                    f"channels of stage {level}"
                 )
             drops = rates[first : first + blocks[level]]
             layers = [

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.arguments import divisor_of, level_geometry
 from medseg.networks.blocks import AVERAGE_POOL, CONV, crop_to, init_weights, pad_to_divisor
 from medseg.networks.layers import MAX_POOL, resize
+from medseg.networks.levels import LevelNetwork
 from medseg.networks.output import Prediction
 from medseg.networks.unet_parts import make_up, relu_convs
 
 
-class MNet(nn.Module):
+class MNet(LevelNetwork):
     """U-Net with two legs: the image at every size in, logits of every size out [1]_ [2]_.
 
     The image, averaged to each level's size, enters it through a convolution; each level of the
@@ -25,23 +25,10 @@ class MNet(nn.Module):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    widths : sequence of int
-        Feature channels of each level, finest first.
-    strides, kernel_sizes : sequence of (int or tuple of int), optional
-        Pooling and odd kernel per level and axis; the first stride is 1. Default: 1, then 2s;
-        kernels of 3.
-    norm : {"batch", "instance", "group", "none"}
     up : {"resize", "transposed"}
         How a level is enlarged.
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
+    widths, **arguments
+        Of `medseg.networks.levels.LevelNetwork`; strides are those of pooling.
 
     References
     ----------
@@ -62,24 +49,16 @@ class MNet(nn.Module):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         widths: Sequence[int] = (32, 64, 128, 256, 512),
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
-        norm: str = "batch",
         up: str = "resize",
+        **arguments: Any,
     ) -> None:
-        super().__init__()
-        self.ndim = ndim
-        levels = len(widths)
-        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
-        self.divisor = divisor_of(steps)
+        super().__init__(widths=widths, **arguments)
+        ndim, steps, levels, in_channels = self.ndim, self.steps, len(widths), self.in_channels
 
         def convs(given: int, level: int, count: int) -> nn.Sequential:
-            kernel = kernels[level]
-            return relu_convs(ndim, given, widths[level], count=count, kernel=kernel, norm=norm)
+            width, kernel = widths[level], self.kernels[level]
+            return relu_convs(ndim, given, width, count=count, kernel=kernel, norm=self.norm)
 
         self.encoder = nn.ModuleList([convs(in_channels, 0, 2)])
         self.pools, self.shrink, self.left = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -94,7 +73,7 @@ class MNet(nn.Module):
             self.ups.append(make_up(up, ndim, widths[level + 1], width, steps[level + 1]))
             self.decoder.append(convs(2 * width, level, 2))
         right = widths[: max(1, levels - 1)]
-        self.heads = nn.ModuleList(CONV[ndim](w, num_classes, 1) for w in right)
+        self.heads = nn.ModuleList(CONV[ndim](w, self.num_classes, 1) for w in right)
         self.apply(init_weights)
 
     def forward(self, image: Tensor) -> Tensor | Prediction:

@@ -20,7 +20,8 @@ class Prediction(NamedTuple):
     extras : mapping
         Whatever else a network hands to its own loss, by name. ``presence``: scores
         (B, num_classes, *cells), whether each class occurs in each cell of a coarse grid.
-        ``edges``: scores (B, 1, *spatial), whether a class borders on another there.
+        ``edges``: scores (B, 1, *spatial), whether a class borders on another there;
+        ``dual_edges``: the same, for the logits to agree with.
         ``penalty_...``: terms (B, 1, ...) that need no label; their mean adds to the loss.
         ``query_classes_<i>``, ``query_masks_<i>``: of each layer of a decoder of queries; see
         `medseg.losses.matching`.

@@ -12,10 +12,8 @@ from torch.nn import functional
 from medseg.networks.blocks import crop_to, pad_to_divisor
 from medseg.networks.layers import resize
 from medseg.networks.output import Prediction
+from medseg.networks.points import coordinates, draw_points, sample, uncertainty
 from medseg.networks.semantic_fpn import SemanticFPN
-
-OVERSAMPLE = 3
-UNCERTAIN = 0.75
 
 
 class PointRend(SemanticFPN):
@@ -74,9 +72,7 @@ class PointRend(SemanticFPN):
             logits = coarse
             for sizes in _doublings(coarse.shape[2:], full):
                 logits = resize(logits, sizes)
-                places = (
-                    _uncertainty(logits).topk(min(self.inference_points, sizes.numel())).indices
-                )
+                places = uncertainty(logits).topk(min(self.inference_points, sizes.numel())).indices
                 logits = self._decided(logits, places, pyramid[0], coarse)
             return crop_to(logits, image.shape[2:])
         logits = resize(coarse, full)
@@ -85,7 +81,7 @@ class PointRend(SemanticFPN):
 
     def _decided(self, logits: Tensor, places: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
         """Replace the logits of some voxels (B, P), numbered in order of memory."""
-        where = _coordinates(places, logits.shape[2:])
+        where = coordinates(places, logits.shape[2:])
         new = self.decide(sample(fine, where), sample(coarse, where)).transpose(1, 2)
         index = places[:, None].expand(-1, logits.shape[1], -1)
         return logits.flatten(2).scatter(2, index, new.to(logits.dtype)).view_as(logits)
@@ -117,54 +113,3 @@ def _doublings(start: Sequence[int], end: torch.Size) -> list[torch.Size]:
         here = tuple(min(2 * n, m) for n, m in zip(here, end, strict=True))
         sizes.append(torch.Size(here))
     return sizes or [end]
-
-
-def _uncertainty(logits: Tensor) -> Tensor:
-    """Return how near (B, voxels) the two best classes are, or the only one is to zero."""
-    scores = logits.flatten(2).float()
-    if scores.shape[1] == 1:
-        return -scores[:, 0].abs()
-    best = scores.topk(2, dim=1).values
-    return best[:, 1] - best[:, 0]
-
-
-def draw_points(logits: Tensor, count: int) -> Tensor:
-    """Draw voxels without repetition: most of them uncertain, the others anywhere.
-
-    Parameters
-    ----------
-    logits : float Tensor of shape (B, C, *spatial)
-    count : int
-
-    Returns
-    -------
-    int64 Tensor of shape (B, min(count, voxels))
-        Voxels, numbered in order of memory.
-    """
-    doubt = _uncertainty(logits.detach())
-    voxels = doubt.shape[1]
-    total = min(count, voxels)
-    certain = total - int(UNCERTAIN * total)
-    order = torch.rand_like(doubt)
-    chosen = order.topk(min(OVERSAMPLE * total, voxels)).indices
-    best = doubt.gather(1, chosen).topk(total - certain).indices
-    uncertain = chosen.gather(1, best)
-    rest = order.scatter(1, uncertain, -1.0).topk(certain, largest=True).indices
-    return torch.cat((uncertain, rest), dim=1)
-
-
-def _coordinates(places: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Return the centres (B, P, axes) of voxels in [-1, 1], last axis first."""
-    along = []
-    for size in reversed(sizes):
-        along.append((2 * (places % size) + 1) / size - 1)
-        places = places // size
-    return torch.stack(along, dim=2)
-
-
-def sample(x: Tensor, where: Tensor) -> Tensor:
-    """Interpolate a map (B, C, *spatial) linearly at points (B, P, axes); return (B, P, C)."""
-    axes = where.shape[2]
-    grid = where.to(x.dtype).reshape(*where.shape[:2], *(1,) * (axes - 1), axes)
-    taken = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    return taken.flatten(2).transpose(1, 2)

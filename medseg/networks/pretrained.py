@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,13 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.pretrained_names import RULES, Rules, rename
+from medseg.networks.layers import resize
+from medseg.networks.pretrained_layouts import Rules
+from medseg.networks.pretrained_names import rename
+from medseg.networks.pretrained_rules import EPSILON, RULES
 
 logger = logging.getLogger(__name__)
 
-PREFIXES = ("", "encoder.", "network.", "encoder.network.", "network.encoder.", "network.backbone.")
-"""Of names in a network: its encoder, a network of another library or the encoder of that, an
-encoder of timm."""
+PREFIXES = (
+    "",
+    "encoder.",
+    "encoder.inner.",
+    "network.",
+    "encoder.network.",
+    "network.encoder.",
+    "network.backbone.",
+    "network.model.",
+    "encoder.network.model.",
+)
+"""Of names in a network: its encoder (within joint pyramid upsampling: ``inner``), a network of
+another library or the encoder of that, an encoder of timm."""
+EPS = 1e-5
+"""What our batch norm adds to the variance."""
 HOLDERS = ("state_dict", "model", "network")
 """Keys under which a checkpoint keeps its weights: Lightning's and timm's, torchvision's, ours."""
 
@@ -35,6 +50,8 @@ class Report:
     inflated, averaged : tuple of str
         Of those: 2-D kernels spread over a third axis, and first kernels brought to another number
         of channels.
+    resized : tuple of str
+        Of those: positions of a vision transformer, brought to another grid.
     untouched : tuple of str
         Names in the network that the file had nothing for: they start untrained.
     unused : tuple of str
@@ -46,6 +63,7 @@ class Report:
     loaded: tuple[str, ...]
     inflated: tuple[str, ...]
     averaged: tuple[str, ...]
+    resized: tuple[str, ...]
     untouched: tuple[str, ...]
     unused: tuple[str, ...]
     mismatched: tuple[str, ...]
@@ -57,6 +75,7 @@ class Report:
         for name in self.averaged:
             both = name in self.inflated
             fates[name] = "inflated to 3-D, other channels" if both else "other channels"
+        fates |= dict.fromkeys(self.resized, "brought to another grid")
         rows = list(fates.items())
         rows += [(name, "untrained: the file has another shape") for name in self.mismatched]
         rows += [(name, "untrained: not in the file") for name in self.untouched]
@@ -66,7 +85,7 @@ class Report:
         """Count each kind, and name what is not loaded."""
         lines = [
             f"{len(self.loaded)} tensors loaded ({len(self.inflated)} inflated to 3-D, "
-            f"{len(self.averaged)} brought to other channels)"
+            f"{len(self.averaged)} brought to other channels, {len(self.resized)} to another grid)"
         ]
         for what in ("mismatched", "untouched", "unused"):
             names = getattr(self, what)
@@ -89,8 +108,7 @@ def load_pretrained(
         ``.safetensors``, or what `torch.save` wrote of tensors alone (``.pt``, ``.pth``, ``.bin``).
     rules : sequence of (pattern, replacement), optional
         How names of the file become ours, in the order of `re.sub`. Default: those of `RULES` that
-        fit the most tensors (torchvision's ResNet, VGG16 and DenseNet, timm's ResNet, Hugging
-        Face's SegFormer), or the names as they are.
+        fit the most tensors, or the names as they are.
     inflate : bool
         Spread 2-D kernels evenly over a third axis (I3D [1]_): an image that is the same along that
         axis then gives what it gave in 2-D.
@@ -135,12 +153,15 @@ def match_pretrained(
     """
     given = read_tensors(path)
     known = network.state_dict()
-    candidates = [
-        (prefix, {f"{prefix}{name}": value for name, value in rename(given, one).items()})
-        for one in ([rules] if rules is not None else [(), *RULES.values()])
-        for prefix in PREFIXES
-    ]
-    prefix, best = max(candidates, key=lambda pair: len(known.keys() & pair[1]))
+    tried: Mapping[str, Rules] = {"": rules} if rules is not None else {"": (), **RULES}
+    made = {source: rename(given, one) for source, one in tried.items()}
+    source, prefix = max(
+        ((source, prefix) for source in made for prefix in PREFIXES),
+        key=lambda pair: sum(f"{pair[1]}{name}" in known for name in made[pair[0]]),
+    )
+    best = {f"{prefix}{name}": value for name, value in made[source].items()}
+    more = EPSILON.get(source, EPS) - EPS
+    best = {k: v + more if k.endswith(".running_var") else v for k, v in best.items()}
     if not known.keys() & best:
         raise ConfigError(
             f"{path}: none of its {len(given)} tensors (such as '{next(iter(given), '')}') has a "
@@ -186,12 +207,16 @@ def _fit(
 ) -> tuple[dict[str, Tensor], Report]:
     """Bring each tensor to the shape of its place, where that is possible."""
     loaded: dict[str, Tensor] = {}
-    inflated, averaged, mismatched = [], [], []
+    inflated, averaged, resized, mismatched = [], [], [], []
     for name, value in given.items():
         if name not in known:
             continue
         target, fitted = known[name], value
-        if fitted.ndim == 4 and target.ndim == 5:
+        if _are_positions(name, value, target):
+            fitted = to_grid(value, target.shape[2:])
+            if fitted is not value:
+                resized.append(name)
+        elif fitted.ndim == 4 and target.ndim == 5:
             if not inflate:
                 raise ConfigError(
                     f"{path}: '{name}' is a 2-D kernel and the network is 3-D; ask for inflation "
@@ -200,8 +225,8 @@ def _fit(
             depth = target.shape[2]
             fitted = (fitted[:, :, None] / depth).expand(-1, -1, depth, -1, -1)
             inflated.append(name)
-        if fitted.ndim == 2 and target.ndim > 2:
-            fitted = fitted.view(*fitted.shape, *(1,) * (target.ndim - 2))
+        if fitted.ndim in (1, 2) and fitted.ndim < target.ndim:  # per channel, or a 1x1 kernel
+            fitted = fitted.view(*fitted.shape, *(1,) * (target.ndim - fitted.ndim))
         if _other_channels(fitted, target):
             fitted = to_channels(fitted, target.shape[1])
             averaged.append(name)
@@ -214,6 +239,7 @@ def _fit(
         loaded=tuple(loaded),
         inflated=tuple(n for n in inflated if n in loaded),
         averaged=tuple(n for n in averaged if n in loaded),
+        resized=tuple(resized),
         untouched=tuple(n for n in known if n not in {*loaded, *mismatched, *counters}),
         unused=tuple(n for n in given if n not in known),
         mismatched=tuple(mismatched),
@@ -230,6 +256,24 @@ def _other_channels(value: Tensor, target: Tensor) -> bool:
         and value.shape[1] != target.shape[1]
         and value.shape[:1] + value.shape[2:] == target.shape[:1] + target.shape[2:]
     )
+
+
+def _are_positions(name: str, value: Tensor, target: Tensor) -> bool:
+    """Tell whether these are positions (1, C, rows, columns) of another vision transformer."""
+    return (
+        name.rpartition("positions.")[2] == "weight"
+        and value.ndim == 4
+        and target.ndim in (4, 5)
+        and value.shape[:2] == target.shape[:2]
+    )
+
+
+def to_grid(positions: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Bring positions (1, C, rows, columns) to another grid; along a third axis they are alike."""
+    flat = resize(positions, sizes[-2:])
+    if len(sizes) == 2:
+        return flat
+    return flat[:, :, None].expand(-1, -1, sizes[0], -1, -1)
 
 
 def to_channels(kernel: Tensor, channels: int) -> Tensor:

@@ -1,23 +1,28 @@
-"""Names of weights: from those of other libraries to ours."""
+"""Tensors of other libraries under our names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
+from math import isqrt
 
 import torch
 from torch import Tensor
 
-Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
-"""Pattern and replacement, in the order of `re.sub`."""
+from medseg.networks.pretrained_layouts import Rules
+
+TOKENS = "positions.tokens"
+"""What the positions of a vision transformer are called until they lie on their grid."""
 
 
 def rename(tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     """Give tensors the names that the rules make of theirs.
 
-    What ends with ``+0`` and ``+1`` is put one after the other; ``stages.0.last.`` is the member
-    after those of ``stages.0`` that have a number.
+    A name with ``&`` is that of as many equal pieces along the first axis. What ends with ``+0``
+    and ``+1`` is then put one after the other, and what ends with ``-`` is taken from the tensor
+    of that name. ``stages.0.last.`` is the member after those of ``stages.0`` that have a number.
+    `TOKENS` are laid on their grid.
     """
     made: dict[str, Tensor] = {}
     parts: dict[str, dict[int, Tensor]] = {}
@@ -25,97 +30,50 @@ def rename(tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
         name = old
         for pattern, new in rules:
             name = re.sub(pattern, new, name)
-        joined = re.fullmatch(r"(.*)\+(\d)", name)
-        if joined:
-            parts.setdefault(joined[1], {})[int(joined[2])] = value
-        else:
-            made[name] = value
+        for one, piece in _pieces(name, value):
+            joined = re.fullmatch(r"(.*)\+(\d)", one)
+            if joined:
+                parts.setdefault(joined[1], {})[int(joined[2])] = piece
+            else:
+                made[one] = piece
     for name, pieces in parts.items():
         made[name] = torch.cat([pieces[i] for i in sorted(pieces)])
+    for name in [name for name in made if name.endswith("-")]:
+        whole = name.removesuffix("-")
+        if whole in made and made[whole].shape == made[name].shape:
+            made[whole] = made[whole] - made.pop(name)
+    if TOKENS in made:
+        _lay_tokens(made)
     return {re.sub(r"^(.*)\.last\.", partial(_numbered, made), k): v for k, v in made.items()}
+
+
+def _pieces(name: str, value: Tensor) -> list[tuple[str, Tensor]]:
+    """Cut a tensor that is several of ours."""
+    names = name.split("&")
+    if len(names) == 1 or value.ndim == 0 or len(value) % len(names):
+        return [(name, value)]
+    return list(zip(names, value.chunk(len(names)), strict=True))
+
+
+def _lay_tokens(made: dict[str, Tensor]) -> None:
+    """Bring positions (1, tokens, C) to a grid (1, C, rows, columns), as far as it is a square.
+
+    Our class token has no position of its own: it holds the sum of both.
+    """
+    value = made[TOKENS]
+    if value.ndim != 3:
+        return
+    side = isqrt(value.shape[1])
+    own = value.shape[1] - side**2  # the class token comes first
+    if own == 1 and "token" in made:
+        made["token"] = made["token"] + value[:, :1]
+    elif own:
+        return
+    grid = made.pop(TOKENS)[:, own:].transpose(1, 2)
+    made["positions.weight"] = grid.reshape(*grid.shape[:2], side, side)
 
 
 def _numbered(names: Iterable[str], match: re.Match[str]) -> str:
     """Return the name of the member after all others."""
     found = (re.match(rf"{re.escape(match[1])}\.(\d+)\.", name) for name in names)
     return f"{match[1]}.{1 + max((int(m[1]) for m in found if m), default=0)}."
-
-
-def _less_one(template: str) -> Callable[[re.Match[str]], str]:
-    """Return a replacement whose first group counts from 0, and in the file from 1."""
-    return lambda match: template.format(int(match[1]) - 1, *match.groups()[1:])
-
-
-RESNET: Rules = (
-    (r"^conv1\.", "stem.0.0."),
-    (r"^bn1\.", "stem.0.1."),
-    (r"^layer(\d)\.(\d+)\.", _less_one("stages.{}.{}.")),
-    (r"\.conv(\d)\.", _less_one(".layers.{}.0.")),
-    (r"\.bn(\d)\.", _less_one(".layers.{}.1.")),
-    (r"\.downsample\.", ".shortcut."),
-)
-DENSENET: Rules = (
-    (r"^features\.conv0\.", "stem.0."),
-    (r"^features\.norm0\.", "stem.1."),
-    (r"^features\.norm5\.", "norms.3.0."),
-    (r"^features\.transition(\d)\.norm\.", _less_one("norms.{}.0.")),
-    (r"^features\.transition(\d)\.conv\.", _less_one("transitions.{}.0.")),
-    (r"^features\.denseblock(\d)\.", _less_one("blocks.{}.")),
-    (r"\.denselayer(\d+)\.", _less_one(".{}.")),
-    (r"\.norm\.?1\.", ".0."),  # older files write norm.1
-    (r"\.conv\.?1\.", ".2."),
-    (r"\.norm\.?2\.", ".3."),
-    (r"\.conv\.?2\.", ".5."),
-)
-SEGFORMER: Rules = (
-    (r"^segformer\.(encoder\.)?", ""),
-    (r"^patch_embeddings\.(\d)\.", r"stages.\1.patch_embeddings."),
-    (r"^block\.(\d)\.", r"stages.\1.blocks."),
-    (r"^layer_norm\.(\d)\.", r"stages.\1.last."),
-    (r"^stages\.(\d)\.layer_norm\.", r"stages.\1.last."),
-    (r"^stages\.(\d)\.patch_embeddings\.proj\.", r"encoder.stages.\1.0.project."),
-    (r"^stages\.(\d)\.patch_embeddings\.layer_norm\.", r"encoder.stages.\1.0.norm."),
-    (r"^stages\.(\d)\.blocks\.(\d+)\.", lambda m: f"encoder.stages.{m[1]}.{1 + int(m[2])}."),
-    (r"^stages\.", "encoder.stages."),
-    (
-        r"\.(attention\.self\.sr|attention\.sequence_reduction\.sequence_reduction)\.",
-        ".attention.reduce.",
-    ),
-    (r"\.attention\.(self|sequence_reduction)\.layer_norm\.", ".attention.norm."),
-    (r"\.attention\.(self\.query|q_proj)\.", ".attention.query."),
-    (r"\.attention\.(self\.key|k_proj)\.(.*)", r".attention.key_value.\2+0"),
-    (r"\.attention\.(self\.value|v_proj)\.(.*)", r".attention.key_value.\2+1"),
-    (r"\.attention\.(output\.dense|o_proj)\.", ".attention.project."),
-    (r"\.(layer_norm_1|layernorm_before)\.", ".norm1."),
-    (r"\.(layer_norm_2|layernorm_after)\.", ".norm2."),
-    (r"\.mlp\.(dense1|fc1)\.", ".ffn.expand."),
-    (r"\.mlp\.dwconv\.dwconv\.", ".ffn.mix."),
-    (r"\.mlp\.(dense2|fc2)\.", ".ffn.project."),
-    (r"^decode_head\.(?:linear_c|linear_projections)\.(\d)\.proj\.", r"project.\1."),
-    (r"^decode_head\.linear_fuse\.", "fuse.0."),
-    (r"^decode_head\.batch_norm\.", "fuse.1."),
-    (r"^decode_head\.classifier\.", "head."),
-)
-
-
-def vgg_rules(*, norm: bool) -> Rules:
-    """Return the names of torchvision's VGG16, whose layers are counted through."""
-    rules: list[tuple[str, str]] = []
-    index = 0
-    for stage, count in enumerate((2, 2, 3, 3, 3)):
-        for unit in range(count):
-            rules.append((rf"^features\.{index}\.", f"stages.{stage}.{unit}.0."))
-            if norm:
-                rules.append((rf"^features\.{index + 1}\.", f"stages.{stage}.{unit}.1."))
-            index += 3 if norm else 2
-        index += 1  # the pooling
-    return tuple(rules)
-
-
-RULES: Mapping[str, Rules] = {
-    "resnet": RESNET,
-    "densenet": DENSENET,
-    "vgg16": vgg_rules(norm=False),
-    "vgg16_bn": vgg_rules(norm=True),
-    "segformer": SEGFORMER,
-}

@@ -39,9 +39,13 @@ class PSANet(ContextNetwork):
     ) -> None:
         side = MASKS[ndim] if mask is None else mask
         if side < 1 or side % 2 == 0:
-            raise ConfigError(f"network.mask is {side}; give an odd side of the map of offsets")
+            raise ConfigError(
+                f"network.arguments.mask is {side}; give an odd side of the map of offsets"
+            )
         if shrink < 1:
-            raise ConfigError(f"network.shrink is {shrink}; give a whole number from 1 on")
+            raise ConfigError(
+                f"network.arguments.shrink is {shrink}; give a whole number from 1 on"
+            )
         super().__init__(
             partial(PointwiseAttention, mask=side, shrink=shrink), ndim=ndim, **arguments
         )

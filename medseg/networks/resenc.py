@@ -102,8 +102,8 @@ class ResEncUNet(nn.Module):
         steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
         self.divisor = divisor_of(steps)
         usual = (*BLOCKS, *(6 for _ in widths))[:levels]
-        down = per_level(usual if blocks is None else blocks, levels, "network.blocks")
-        up = per_level(decoder_convs, levels - 1, "network.decoder_convs")
+        down = per_level(usual if blocks is None else blocks, levels, "network.arguments.blocks")
+        up = per_level(decoder_convs, levels - 1, "network.arguments.decoder_convs")
         self.stem = ConvUnit(
             ndim, in_channels, widths[0], kernel=kernels[0], stride=(1,) * ndim, norm=norm
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg.errors import ConfigError
-from medseg.networks.hf import folder_of, read_config
+from medseg.networks.hf_folder import folder_of, read_config
 from medseg.networks.wrapped import import_extra, part_of
 
 MEAN = (0.485, 0.456, 0.406)

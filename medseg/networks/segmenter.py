@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +29,14 @@ class Segmenter(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
+    ndim, in_channels, num_classes : int
+        Axes and channels of the image, and channels of the logits.
     decoder : {"mask", "linear"}
         Class tokens through two more layers, or one linear layer on the patches.
-    embed_dim, depth, heads : int
-        Of the transformer.
     decoder_depth : int
         Layers of patches and class tokens together.
-    patch, grid : int or sequence of int, optional
-        Side of the patches, and patches per axis that have a position of their own (interpolated
-        for images of another size).
-    drop_path : float
-        Probability to skip a branch of the encoder, growing to this with depth.
+    embed_dim, heads, drop_path, **arguments
+        Of `medseg.networks.encoders.vit.ViT`.
 
     References
     ----------
@@ -57,25 +51,23 @@ class Segmenter(EncoderNetwork):
         num_classes: int,
         decoder: str = "mask",
         embed_dim: int = 384,
-        depth: int = 12,
         heads: int = 6,
         decoder_depth: int = 2,
-        patch: int | Sequence[int] = 16,
-        grid: int | Sequence[int] | None = None,
         drop_path: float = 0.1,
+        **arguments: Any,
     ) -> None:
         if decoder not in DECODERS:
-            raise ConfigError(f"network.decoder: no '{decoder}'; {nearest(decoder, DECODERS)}")
+            raise ConfigError(
+                f"network.arguments.decoder: no '{decoder}'; {nearest(decoder, DECODERS)}"
+            )
         vit = ViT(
             ndim=ndim,
             in_channels=in_channels,
             embed_dim=embed_dim,
-            depth=depth,
             heads=heads,
-            patch=patch,
-            grid=grid,
             final_norm=True,
             drop_path=drop_path,
+            **arguments,
         )
         head: nn.Module = _Linear(ndim, embed_dim, num_classes)
         if decoder == "mask":

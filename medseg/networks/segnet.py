@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
-from medseg.networks.arguments import odd_kernel
 from medseg.networks.blocks import init_weights, make_norm, same_conv
 from medseg.networks.mirror import MirrorNetwork, conv_row, vgg_counts
 
@@ -20,25 +20,10 @@ class SegNet(MirrorNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    widths : sequence of int
-        Feature channels of each level, finest first.
+    widths, **arguments
+        Of `medseg.networks.mirror.MirrorNetwork`.
     convs : int or sequence of int, optional
         Convolutions per level, in the encoder as in the decoder. Default: VGG16's 2, 2, 3, 3, 3.
-    strides : sequence of (int or tuple of int), optional
-        Pooling window of each level, per axis. Default: 2s.
-    kernel_size : int or tuple of int
-        Odd sides of the convolutions.
-    norm : {"batch", "instance", "group", "none"}
-        Normalisation after each convolution but the last.
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
 
     References
     ----------
@@ -56,24 +41,20 @@ class SegNet(MirrorNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         widths: Sequence[int] = (64, 128, 256, 512, 512),
         convs: int | Sequence[int] | None = None,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_size: int | Sequence[int] = 3,
-        norm: str = "batch",
+        **arguments: Any,
     ) -> None:
-        super().__init__(ndim, widths, strides)
-        counts, kernel = vgg_counts(convs, len(widths)), odd_kernel(kernel_size, ndim)
+        super().__init__(widths=widths, **arguments)
+        counts = vgg_counts(convs, len(widths))
+        ndim, kernel, norm = self.ndim, self.kernel, self.norm
         for level, (width, count) in enumerate(zip(widths, counts, strict=True)):
             row = (width,) * count
-            above = in_channels if level == 0 else widths[level - 1]
+            above = self.in_channels if level == 0 else widths[level - 1]
             back = row if level == 0 else (*row, above)  # the head is the finest level's last
             self.encoder.append(conv_row(ndim, (above, *row), kernel, norm))
             self.decoder.append(conv_row(ndim, back, kernel, norm))
-        self.head = same_conv(ndim, widths[0], num_classes, kernel, (1,) * ndim, bias=True)
+        self.head = same_conv(ndim, widths[0], self.num_classes, kernel, (1,) * ndim, bias=True)
         self.apply(init_weights)
 
 
@@ -85,23 +66,8 @@ class SegNetBasic(MirrorNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    widths : sequence of int
-        Feature channels of each level, finest first; the paper has 64 everywhere.
-    strides : sequence of (int or tuple of int), optional
-        Pooling window of each level, per axis. Default: 2s.
-    kernel_size : int or tuple of int
-        Odd sides of the convolutions.
-    norm : {"batch", "instance", "group", "none"}
-        Normalisation after each convolution.
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
+    widths, kernel_size, **arguments
+        Of `medseg.networks.mirror.MirrorNetwork`; the paper has 64 channels everywhere.
 
     References
     ----------
@@ -112,21 +78,17 @@ class SegNetBasic(MirrorNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         widths: Sequence[int] = (64, 64, 64, 64),
-        strides: Sequence[int | Sequence[int]] | None = None,
         kernel_size: int | Sequence[int] = 7,
-        norm: str = "batch",
+        **arguments: Any,
     ) -> None:
-        super().__init__(ndim, widths, strides)
-        kernel, one = odd_kernel(kernel_size, ndim), (1,) * ndim
+        super().__init__(widths=widths, kernel_size=kernel_size, **arguments)
+        ndim, kernel, norm, one = self.ndim, self.kernel, self.norm, (1,) * self.ndim
         for level, width in enumerate(widths):
-            above, back = (in_channels, width) if level == 0 else (widths[level - 1],) * 2
+            above, back = (self.in_channels, width) if level == 0 else (widths[level - 1],) * 2
             down = same_conv(ndim, above, width, kernel, one, bias=False)
             up = same_conv(ndim, width, back, kernel, one, bias=False)
             self.encoder.append(nn.Sequential(down, make_norm(norm, ndim, width), nn.ReLU()))
             self.decoder.append(nn.Sequential(up, make_norm(norm, ndim, back)))
-        self.head = same_conv(ndim, widths[0], num_classes, one, one, bias=True)
+        self.head = same_conv(ndim, widths[0], self.num_classes, one, one, bias=True)
         self.apply(init_weights)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks import init_weights
 from medseg.networks.context.ham import Hamburger
-from medseg.networks.encoders import Encoder, build_encoder
+from medseg.networks.encoders import Encoder
+from medseg.networks.headed import PyramidNetwork
 from medseg.networks.heads import classifier
 from medseg.networks.layers import ConvNormAct, resize, scaled
 
 
-class SegNeXt(EncoderNetwork):
+class SegNeXt(PyramidNetwork):
     """Convolutional attention in the encoder, and a hamburger on its last three stages [1]_.
 
     With 150 classes in 2-D 4.26 M parameters ("mscan_t", the default) and 27.64 M ("mscan_b" with
@@ -23,25 +24,16 @@ class SegNeXt(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`.
-    width : float
-        Multiplies the channels of encoder and head.
     ham_channels, channels : int
         Of the hamburger and of the logits' input, before ``width``: 256 for T and S, 512 for B and
         1024 for L.
     rank : int
         Of the hamburger.
-    norm, head_norm : {"instance", "batch", "group", "none"}
-        Of the encoder and of the head.
+    head_norm : {"instance", "batch", "group", "none"}
     dropout : float
         Probability for a whole channel before the logits.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``drop_path``, ...
+    encoder, **arguments
+        Of `medseg.networks.headed.PyramidNetwork`, and ``drop_path``; ``norm`` is the encoder's.
 
     References
     ----------
@@ -58,49 +50,50 @@ class SegNeXt(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         encoder: str = "mscan_t",
-        width: float = 1.0,
         ham_channels: int = 256,
         channels: int = 256,
         rank: int = 16,
-        norm: str = "batch",
         head_norm: str = "group",
         dropout: float = 0.1,
-        **encoder_arguments: Any,
+        **arguments: Any,
     ) -> None:
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            **encoder_arguments,
+        make = partial(
+            _Head,
+            ham_channels=ham_channels,
+            channels=channels,
+            rank=rank,
+            head_norm=head_norm,
+            dropout=dropout,
         )
-        wide = scaled(ham_channels, width)
-        one = (1,) * ndim
-        head = _Head(
-            ConvNormAct(ndim, sum(_read(pyramid)), wide, kernel=one, norm=head_norm),
-            Hamburger(ndim, wide, rank=rank, norm=head_norm),
-            ConvNormAct(ndim, wide, scaled(channels, width), kernel=one, norm=head_norm),
-            classifier(ndim, scaled(channels, width), num_classes, dropout),
-        )
-        super().__init__(pyramid, head)
-        self.ndim = ndim
-
-
-def _read(encoder: Encoder) -> tuple[int, ...]:
-    """Return the channels of the maps from the second stage on."""
-    return encoder.channels[2:]
+        super().__init__(make, encoder=encoder, **arguments)
 
 
 class _Head(nn.Sequential):
     """The maps from the second stage on, side by side, through a row of modules to logits."""
 
-    def __init__(self, *modules: nn.Module) -> None:
-        super().__init__(*modules)
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        *,
+        ndim: int,
+        width: float,
+        ham_channels: int,
+        channels: int,
+        rank: int,
+        head_norm: str,
+        dropout: float,
+        **_: Any,
+    ) -> None:
+        given, one = sum(encoder.channels[2:]), (1,) * ndim
+        ham, wide = scaled(ham_channels, width), scaled(channels, width)
+        super().__init__(
+            ConvNormAct(ndim, given, ham, kernel=one, norm=head_norm),
+            Hamburger(ndim, ham, rank=rank, norm=head_norm),
+            ConvNormAct(ndim, ham, wide, kernel=one, norm=head_norm),
+            classifier(ndim, wide, num_classes, dropout),
+        )
         self.apply(init_weights)
 
     def forward(self, maps: list[Tensor]) -> Tensor:

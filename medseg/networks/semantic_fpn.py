@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from medseg.networks.base import EncoderNetwork
-from medseg.networks.blocks import CONV, init_weights
-from medseg.networks.encoders import Encoder, build_encoder
+from medseg.networks.blocks import init_weights
+from medseg.networks.encoders import Encoder
+from medseg.networks.feature_pyramid import FeaturePyramid
+from medseg.networks.headed import PyramidNetwork
 from medseg.networks.heads import classifier
-from medseg.networks.layers import ConvNormAct, resize, scaled
+from medseg.networks.layers import conv_units, resize, scaled
 
 
-class SemanticFPN(EncoderNetwork):
+class SemanticFPN(PyramidNetwork):
     """Feature pyramid whose levels are brought to the finest one step by step and summed [1]_.
 
     28.50 M parameters with 19 classes in 2-D.
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    encoder : str
-        A key of `medseg.networks.encoders.ENCODERS`.
-    width : float
-        Multiplies the channels of encoder and heads; 0.5 is a fair start in 3-D.
     pyramid_channels, channels : int
         Of the pyramid's maps and of those that are summed, before ``width``.
     head_norm : {"instance", "batch", "group", "none"}
         Of the convolutions after the pyramid, which itself has none.
-    norm : {"instance", "batch", "group", "none"}
-        Of the encoder.
     dropout : float
         Probability for a whole channel before the logits.
-    **encoder_arguments
-        More for the encoder: ``strides``, ``kernel_sizes``, ``multigrid``, ...
+    **arguments
+        Of `medseg.networks.headed.PyramidNetwork`; ``norm`` is the encoder's.
 
     References
     ----------
@@ -51,40 +42,23 @@ class SemanticFPN(EncoderNetwork):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
-        encoder: str = "resnet50_v1c",
-        width: float = 1.0,
         pyramid_channels: int = 256,
         channels: int = 128,
         head_norm: str = "group",
-        norm: str = "batch",
         dropout: float = 0.1,
-        **encoder_arguments: Any,
+        **arguments: Any,
     ) -> None:
-        pyramid = build_encoder(
-            encoder,
-            ndim=ndim,
-            in_channels=in_channels,
-            width=width,
-            norm=norm,
-            **encoder_arguments,
-        )
-        head = _Head(
-            pyramid,
-            num_classes,
-            ndim=ndim,
-            between=scaled(pyramid_channels, width),
-            channels=scaled(channels, width),
-            norm=head_norm,
+        make = partial(
+            _Head,
+            between=pyramid_channels,
+            channels=channels,
+            head_norm=head_norm,
             dropout=dropout,
         )
-        super().__init__(pyramid, head)
-        self.ndim = ndim
+        super().__init__(make, **arguments)
 
 
-class _Head(nn.Module):
+class _Head(FeaturePyramid):
     """The pyramid, a row of convolutions and doublings per level, the sum, logits."""
 
     def __init__(
@@ -93,36 +67,25 @@ class _Head(nn.Module):
         num_classes: int,
         *,
         ndim: int,
+        width: float,
         between: int,
         channels: int,
-        norm: str,
+        head_norm: str,
         dropout: float,
+        **_: Any,
     ) -> None:
-        super().__init__()
-        kernel, given = encoder.kernel, encoder.channels[1:]
-        self.laterals = nn.ModuleList(CONV[ndim](c, between, 1) for c in given)
-        self.smooth = nn.ModuleList(
-            ConvNormAct(ndim, between, between, kernel=kernel, norm="none", activate=False)
-            for _ in given
-        )
+        inner, wide, kernel = scaled(between, width), scaled(channels, width), encoder.kernel
+        super().__init__(encoder, inner, ndim=ndim)
         self.rows = nn.ModuleList(
-            _Row(ndim, between, channels, count=max(1, level), kernel=kernel, norm=norm)
-            for level in range(len(given))
+            _Row(conv_units(ndim, inner, wide, max(1, level), kernel=kernel, norm=head_norm))
+            for level in range(len(self.laterals))
         )
-        self.classify = classifier(ndim, channels, num_classes, dropout)
+        self.classify = classifier(ndim, wide, num_classes, dropout)
         self.apply(init_weights)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Return logits at the size of the first stage's map."""
         return self.merge(self.pyramid(maps))
-
-    def pyramid(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return the feature pyramid, finest first."""
-        laterals = [f(x) for f, x in zip(self.laterals, maps[1:], strict=True)]
-        for i in reversed(range(len(laterals) - 1)):  # top down, nearest as in the paper
-            sizes = laterals[i].shape[2:]
-            laterals[i] = laterals[i] + functional.interpolate(laterals[i + 1], sizes)
-        return [f(x) for f, x in zip(self.smooth, laterals, strict=True)]
 
     def merge(self, pyramid: list[Tensor]) -> Tensor:
         """Return the logits of the summed pyramid."""
@@ -137,21 +100,9 @@ class _Head(nn.Module):
 class _Row(nn.Module):
     """Convolutions, each followed by interpolation to the size of the next finer level."""
 
-    def __init__(
-        self,
-        ndim: int,
-        channels: int,
-        width: int,
-        *,
-        count: int,
-        kernel: tuple[int, ...],
-        norm: str,
-    ) -> None:
+    def __init__(self, convs: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(
-            ConvNormAct(ndim, width if i else channels, width, kernel=kernel, norm=norm)
-            for i in range(count)
-        )
+        self.convs = nn.ModuleList(convs)
 
     def forward(self, x: Tensor, sizes: Sequence[Sequence[int]]) -> Tensor:
         """Map (B, channels, *spatial) to (B, width, *sizes[-1])."""

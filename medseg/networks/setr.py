@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from medseg.errors import ConfigError
 from medseg.networks.base import EncoderNetwork
-from medseg.networks.blocks import init_weights
 from medseg.networks.encoders.base import Axes
 from medseg.networks.encoders.vit import ViT
-from medseg.networks.heads import classifier
-from medseg.networks.layers import ConvNormAct, resize, scaled
+from medseg.networks.layers import scaled
+from medseg.networks.setr_heads import AggregateHead, RowHead
 from medseg.registry import nearest
 
 DECODERS = ("naive", "pup", "mla")
@@ -30,16 +29,11 @@ class SETR(EncoderNetwork):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
+    ndim, in_channels, num_classes : int
+        Axes and channels of the image, and channels of the logits.
     decoder : {"naive", "pup", "mla"}
-    embed_dim, depth, heads : int
-        Of the transformer.
-    patch, grid : int or sequence of int, optional
-        Side of its patches, and patches per axis that have a position of their own (interpolated
-        for images of another size).
+    embed_dim, depth, heads, **arguments
+        Of `medseg.networks.encoders.vit.ViT`.
     take : sequence of int, optional
         Layers that auxiliary heads and "mla" read, the last one at the end. Default: those at 10,
         15, 20 and 24 of 24 ("mla": at every quarter).
@@ -47,8 +41,8 @@ class SETR(EncoderNetwork):
         Multiplies the channels of the decoder.
     norm : {"batch", "instance", "group", "none"}
         Of the decoder.
-    drop_path, dropout : float
-        Probability to skip a branch of the encoder, and to drop a channel before the logits.
+    dropout : float
+        Probability for a whole channel before the logits.
     auxiliary : bool
         In training, also return the logits of a head on each layer taken but the last ("mla": on
         each).
@@ -69,17 +63,17 @@ class SETR(EncoderNetwork):
         embed_dim: int = 1024,
         depth: int = 24,
         heads: int = 16,
-        patch: int | Sequence[int] = 16,
-        grid: int | Sequence[int] | None = None,
         take: Sequence[int] | None = None,
         width: float = 1.0,
         norm: str = "batch",
-        drop_path: float = 0.0,
         dropout: float = 0.0,
         auxiliary: bool = True,
+        **arguments: Any,
     ) -> None:
         if decoder not in DECODERS:
-            raise ConfigError(f"network.decoder: no '{decoder}'; {nearest(decoder, DECODERS)}")
+            raise ConfigError(
+                f"network.arguments.decoder: no '{decoder}'; {nearest(decoder, DECODERS)}"
+            )
         layers = take if take is not None else _layers(depth, decoder == "mla")
         vit = ViT(
             ndim=ndim,
@@ -87,21 +81,19 @@ class SETR(EncoderNetwork):
             embed_dim=embed_dim,
             depth=depth,
             heads=heads,
-            patch=patch,
-            grid=grid,
             take=layers,
-            drop_path=drop_path,
+            **arguments,
         )
         wide, kernel, one = scaled(256, width), vit.kernel, (1,) * ndim
 
         def row(level: int, convs: int, kernel: Axes, factor: int) -> nn.Module:
-            return _Row(
+            return RowHead(
                 ndim, embed_dim, wide, num_classes, level, convs, kernel, factor, norm, dropout
             )
 
         aux: list[nn.Module]
         if decoder == "mla":
-            head: nn.Module = _MLA(
+            head: nn.Module = AggregateHead(
                 ndim, len(vit.channels), embed_dim, num_classes, kernel, wide, norm, dropout
             )
             aux = [row(i, 1, one, 1) for i in range(len(vit.channels))]
@@ -119,86 +111,6 @@ def _layers(depth: int, even: bool) -> tuple[int, ...]:
     """Return the layers to read of a transformer: 9, 14, 19, 23 or 5, 11, 17, 23 of 24."""
     parts = (0.25, 0.5, 0.75) if even else (10 / 24, 15 / 24, 20 / 24)
     return tuple(sorted({*(max(0, round(depth * p) - 1) for p in parts), depth - 1}))
-
-
-class _Row(nn.Module):
-    """Layer norm of one map, convolutions each followed by interpolation, logits."""
-
-    def __init__(
-        self,
-        ndim: int,
-        channels: int,
-        width: int,
-        num_classes: int,
-        level: int,
-        convs: int,
-        kernel: Axes,
-        factor: int,
-        norm: str,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.level, self.factor = level, factor
-        self.norm = nn.LayerNorm(channels, eps=1e-6)
-        self.convs = nn.ModuleList(
-            ConvNormAct(ndim, width if i else channels, width, kernel=kernel, norm=norm)
-            for i in range(convs)
-        )
-        self.classify = classifier(ndim, width, num_classes, dropout)
-        self.apply(init_weights)
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Return logits, larger than the map by the factor of each convolution."""
-        x = self.norm(maps[self.level].movedim(1, -1)).movedim(-1, 1)
-        for conv in self.convs:
-            x = conv(x)
-            x = resize(x, [n * self.factor for n in x.shape[2:]])
-        logits: Tensor = self.classify(x)
-        return logits
-
-
-class _MLA(nn.Module):
-    """Each map projected, summed with the deeper ones, convolved; all side by side to logits."""
-
-    def __init__(
-        self,
-        ndim: int,
-        count: int,
-        channels: int,
-        num_classes: int,
-        kernel: Axes,
-        width: int,
-        norm: str,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-
-        def units(given: int, made: int, kernel: Axes) -> nn.ModuleList:
-            return nn.ModuleList(
-                ConvNormAct(ndim, given, made, kernel=kernel, norm=norm) for _ in range(count)
-            )
-
-        half = max(1, width // 2)
-        self.norms = nn.ModuleList(nn.LayerNorm(channels, eps=1e-6) for _ in range(count))
-        self.project = units(channels, width, (1,) * ndim)
-        self.smooth = units(width, width, kernel)
-        self.narrow, self.refine = units(width, half, kernel), units(half, half, kernel)
-        self.classify = classifier(ndim, count * half, num_classes, dropout)
-        self.apply(init_weights)
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Return logits at four times the size of the maps."""
-        projected = [
-            project(norm(x.movedim(1, -1)).movedim(-1, 1))
-            for project, norm, x in zip(self.project, self.norms, maps, strict=True)
-        ]
-        total, streams = torch.zeros_like(projected[-1]), []
-        for i in reversed(range(len(maps))):  # the deepest layer first
-            total = total + projected[i]
-            x = self.refine[i](self.narrow[i](self.smooth[i](total)))
-            streams.append(resize(x, [4 * n for n in x.shape[2:]]))
-        logits: Tensor = self.classify(torch.cat(streams, dim=1))
-        return logits
 
 
 SETRS: Mapping[str, Callable[..., nn.Module]] = {

@@ -28,6 +28,18 @@ PAPERS: Mapping[str, str] = {
 """By the name that ``smp.create_model`` takes as ``arch``."""
 
 
+LEAST: Mapping[str, int] = {"pan": 8}
+"""Voxels of the coarsest map that a decoder needs: PAN's halves it three times."""
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "dpt": {"encoder_name": "tu-vit_base_patch16_224.augreg_in21k", "dynamic_img_size": True}
+}
+"""Arguments that an architecture needs, or needs to take any size, if they are not given."""
+
+
+FACTOR: Mapping[str, int] = {"dpt": 2}
+"""By how much more than its encoder's stride an architecture makes maps smaller."""
+
+
 class SmpNetwork(Wrapped):
     """A network of smp; it returns logits, and a label of the whole image where asked to."""
 
@@ -59,7 +71,8 @@ def smp_network(
         The library would download any other; load a local file instead
         (`medseg.networks.pretrained`).
     **arguments
-        More of the library: ``encoder_name`` (its default is ``resnet34``), ``encoder_depth``, ...
+        More of the library: ``encoder_name`` (its default is ``resnet34``, for ``dpt`` a vision
+        transformer), ``encoder_depth``, ...
 
     Raises
     ------
@@ -87,12 +100,12 @@ def smp_network(
                 encoder_weights=None,
                 in_channels=in_channels,
                 classes=num_classes,
-                **arguments,
+                **{**DEFAULTS.get(arch, {}), **arguments},
             )
     except (ValueError, KeyError, AssertionError) as error:
         raise ConfigError(f"{key}: {error}") from error
-    stride = int(getattr(network.encoder, "output_stride", 32))
-    return SmpNetwork(network, (stride, stride))
+    stride = int(getattr(network.encoder, "output_stride", 32)) * FACTOR.get(arch, 1)
+    return SmpNetwork(network, (stride, stride), least=LEAST.get(arch, 1))
 
 
 SMP: Mapping[str, Callable[..., nn.Module]] = {

@@ -54,7 +54,9 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ConfigError(f"network.heads: {heads} heads do not divide the {width} channels")
+            raise ConfigError(
+                f"network.arguments.heads: {heads} heads do not divide the {width} channels"
+            )
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from medseg.errors import ConfigError
 from medseg.networks.arguments import divisor_of, level_axes, per_axis
 from medseg.networks.blocks import CONV, crop_to, init_weights, pad_to_divisor
-from medseg.networks.encoders.base import Axes
 from medseg.networks.encoders.vit import GRIDS
-from medseg.networks.layers import MAX_POOL, ConvNormAct, resize
+from medseg.networks.layers import MAX_POOL, ConvNormAct, conv_units, resize
+from medseg.networks.standard_blocks import StandardBottleneck, standard_unit
 from medseg.networks.transformer import Layer, Positions, init_linear, to_map, to_tokens
 
 
@@ -79,15 +76,15 @@ class TransUNet(nn.Module):
         levels = len(blocks) + 1
         if len(decoder_channels) != levels:
             raise ConfigError(
-                f"network.decoder_channels has {len(decoder_channels)} entries for {levels} "
-                "strides; give one each"
+                f"network.arguments.decoder_channels has {len(decoder_channels)} entries for "
+                f"{levels} strides; give one each"
             )
         steps = level_axes(strides, (2,) * levels, ndim, levels, "strides")
         self.divisor = divisor_of(steps)
         kernel = tuple(3 if d > 1 else 1 for d in self.divisor)
         window = tuple(3 if s > 1 else 1 for s in steps[1])
         start = tuple(7 if d > 1 else 1 for d in self.divisor)
-        self.stem = _unit(ndim, in_channels, first, start, steps[0])
+        self.stem = standard_unit(ndim, in_channels, first, start, steps[0])
         self.pool = MAX_POOL[ndim](window, steps[1], tuple(k // 2 for k in window))
         self.stages = nn.ModuleList()
         channels, widths = first, [first]
@@ -96,11 +93,11 @@ class TransUNet(nn.Module):
             stage = nn.Sequential()
             for j in range(count):
                 here = step if j == 0 else (1,) * ndim
-                stage.append(_Bottleneck(ndim, channels, inner, kernel, here))
+                stage.append(StandardBottleneck(ndim, channels, inner, kernel, here))
                 channels = 4 * inner
             self.stages.append(stage)
             widths.append(channels)
-        places = per_axis(GRIDS[ndim] if grid is None else grid, ndim, "network.grid")
+        places = per_axis(GRIDS[ndim] if grid is None else grid, ndim, "network.arguments.grid")
         self.embed = CONV[ndim](channels, embed_dim, 1)
         self.positions = Positions(embed_dim, places)
         self.drop = nn.Dropout(dropout)
@@ -111,12 +108,8 @@ class TransUNet(nn.Module):
         self.bridge = ConvNormAct(ndim, embed_dim, wide, kernel=kernel, norm=norm)
         self.ups = nn.ModuleList()
         for made, skip in zip(decoder_channels, (*widths[-2::-1], 0), strict=True):
-            self.ups.append(
-                nn.Sequential(
-                    ConvNormAct(ndim, wide + skip, made, kernel=kernel, norm=norm),
-                    ConvNormAct(ndim, made, made, kernel=kernel, norm=norm),
-                )
-            )
+            units = conv_units(ndim, wide + skip, made, 2, kernel=kernel, norm=norm)
+            self.ups.append(nn.Sequential(*units))
             wide = made
         margin = tuple(k // 2 for k in kernel)
         self.head = CONV[ndim](wide, num_classes, kernel, padding=margin)  # type: ignore[arg-type]
@@ -140,60 +133,3 @@ class TransUNet(nn.Module):
             x = resize(x, skip.shape[2:])
             x = up(x if skip is padded else torch.cat((x, skip), dim=1))
         return crop_to(self.head(x), image.shape[2:])
-
-
-def _standardised(weight: Tensor) -> Tensor:
-    """Bring each output channel's weights to mean 0 and variance 1."""
-    rows = weight.flatten(1)
-    variance, mean = torch.var_mean(rows, dim=1, keepdim=True, correction=0)
-    return ((rows - mean) * (variance + 1e-5).rsqrt()).view_as(weight)
-
-
-class _Standard2d(nn.Conv2d):
-    """Convolution whose weights are standardised first (Qiao et al., arXiv 1903.10520)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, *spatial) to (B, out_channels, *spatial / stride)."""
-        return functional.conv2d(x, _standardised(self.weight), None, self.stride, self.padding)
-
-
-class _Standard3d(nn.Conv3d):
-    """The same in 3-D."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, *spatial) to (B, out_channels, *spatial / stride)."""
-        return functional.conv3d(x, _standardised(self.weight), None, self.stride, self.padding)
-
-
-_STANDARD: dict[int, Any] = {2: _Standard2d, 3: _Standard3d}
-
-
-def _unit(
-    ndim: int, channels: int, width: int, kernel: Axes, stride: Axes, *, activate: bool = True
-) -> nn.Sequential:
-    """Return a standardised convolution, group norm and, if wanted, ReLU."""
-    margin = tuple(k // 2 for k in kernel)
-    conv = _STANDARD[ndim](channels, width, kernel, stride, margin, bias=False)
-    unit = nn.Sequential(conv, nn.GroupNorm(math.gcd(32, width), width))
-    return unit.append(nn.ReLU()) if activate else unit
-
-
-class _Bottleneck(nn.Module):
-    """1x1 to ``width``, 3x3, 1x1 to four times ``width``, and the (projected) input."""
-
-    def __init__(self, ndim: int, channels: int, width: int, kernel: Axes, stride: Axes) -> None:
-        super().__init__()
-        one, wide = (1,) * ndim, 4 * width
-        self.body = nn.Sequential(
-            _unit(ndim, channels, width, one, one),
-            _unit(ndim, width, width, kernel, stride),
-            _unit(ndim, width, wide, one, one, activate=False),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if max(stride) > 1 or channels != wide:
-            self.shortcut = _unit(ndim, channels, wide, one, stride, activate=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, *spatial) to (B, 4 * width, *spatial / stride)."""
-        total: Tensor = self.body(x) + self.shortcut(x)
-        return total.relu()

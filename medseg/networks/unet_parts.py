@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
@@ -45,7 +46,9 @@ def make_up(
         return UP_CONV[ndim](channels, out_channels, step, step)  # type: ignore[arg-type]
     if up == "resize":
         return nn.Sequential(CONV[ndim](channels, out_channels, 1), Enlarge(step))
-    raise ConfigError(f"network.up: there is no '{up}'; {nearest(up, ('resize', 'transposed'))}")
+    raise ConfigError(
+        f"network.arguments.up: there is no '{up}'; {nearest(up, ('resize', 'transposed'))}"
+    )
 
 
 def relu_convs(
@@ -61,3 +64,21 @@ def relu_convs(
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)
+
+
+def down_and_up(
+    x: Tensor,
+    encoder: nn.ModuleList,
+    pools: nn.ModuleList,
+    ups: nn.ModuleList,
+    decoder: nn.ModuleList,
+) -> Tensor:
+    """Go down by pooling, and up again beside what each level had on the way; all finest first."""
+    x = encoder[0](x)
+    skips = []
+    for pool, convs in zip(pools, encoder[1:], strict=True):
+        skips.append(x)
+        x = convs(pool(x))
+    for level in reversed(range(len(decoder))):
+        x = decoder[level](torch.cat((skips[level], ups[level](x)), dim=1))
+    return x

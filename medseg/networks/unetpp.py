@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.arguments import divisor_of, level_geometry
 from medseg.networks.blocks import CONV, ConvUnit, crop_to, init_weights, pad_to_divisor
 from medseg.networks.layers import MAX_POOL
+from medseg.networks.levels import LevelNetwork
 from medseg.networks.output import Prediction
 from medseg.networks.unet_parts import make_up
 
 
-class UNetPlusPlus(nn.Module):
+class UNetPlusPlus(LevelNetwork):
     """UNet++ [1]_: node ``X[i, j]`` convolves ``cat(X[i, 0..j-1], up(X[i+1, j-1]))``.
 
     Column 0 is the encoder. The heads sit on ``X[0, 1..L]``, all at full resolution; in training
@@ -28,17 +29,9 @@ class UNetPlusPlus(nn.Module):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    widths : sequence of int
-        Feature channels of each level, finest first; at least two.
-    strides, kernel_sizes : sequence of (int or tuple of int), optional
-        Max-pooling and odd kernel per level and axis; the first stride is 1. Default: 1, then 2s;
-        kernels of 3.
-    norm : {"instance", "batch", "group", "none"}
-        Normalisation after each convolution.
+    widths, norm, **arguments
+        Of `medseg.networks.levels.LevelNetwork`, at least two levels; strides are those of
+        max-pooling.
     up : {"resize", "transposed"}
         How a node reaches the level above; see `medseg.networks.unet_parts.make_up`.
     deep_supervision : bool
@@ -46,11 +39,6 @@ class UNetPlusPlus(nn.Module):
     prune : int, optional
         Answer in evaluation with ``X[0, prune]``, from 1 to L. Default: the average of all heads.
         The attribute may be changed on a trained network.
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
 
     References
     ----------
@@ -68,32 +56,27 @@ class UNetPlusPlus(nn.Module):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         widths: Sequence[int] = (32, 64, 128, 256, 512),
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
         norm: str = "instance",
         up: str = "resize",
         deep_supervision: bool = True,
         prune: int | None = None,
+        **arguments: Any,
     ) -> None:
-        super().__init__()
-        self.ndim = ndim
-        levels = len(widths)
+        super().__init__(widths=widths, norm=norm, **arguments)
+        ndim, steps, kernels, levels = self.ndim, self.steps, self.kernels, len(widths)
         self.depth = levels - 1
         if self.depth < 1:
-            raise ConfigError(f"network.widths: {list(widths)} is one level; UNet++ needs two")
+            raise ConfigError(
+                f"network.arguments.widths: {list(widths)} is one level; UNet++ needs two"
+            )
         if prune is not None and not (deep_supervision and 1 <= prune <= self.depth):
             raise ConfigError(
-                f"network.prune: {prune} is no supervised head; "
+                f"network.arguments.prune: {prune} is no supervised head; "
                 f"take 1 to {self.depth}, with deep_supervision on"
             )
         self.prune = prune
-        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
-        self.divisor = divisor_of(steps)
-        before = (in_channels, *widths)
+        before = (self.in_channels, *widths)
         self.encoder, self.pools = nn.ModuleList(), nn.ModuleList()
         self.nodes, self.ups = nn.ModuleList(), nn.ModuleList()  # row i, then column j - 1
         for i, width in enumerate(widths):
@@ -105,7 +88,7 @@ class UNetPlusPlus(nn.Module):
             below = (make_up(up, ndim, widths[i + 1], width, steps[i + 1]) for _ in columns)
             self.ups.append(nn.ModuleList(below))
         heads = self.depth if deep_supervision else 1
-        self.heads = nn.ModuleList(CONV[ndim](widths[0], num_classes, 1) for _ in range(heads))
+        self.heads = nn.ModuleList(CONV[ndim](widths[0], self.num_classes, 1) for _ in range(heads))
         self.apply(init_weights)
 
     def forward(self, image: Tensor) -> Tensor | Prediction:

@@ -118,4 +118,6 @@ def make_upsampling(
         padding, extra = tuple(k // 2 for k in kernel), tuple(s - 1 for s in step)
         return TRANSPOSED[ndim](channels, out_channels, kernel, step, padding, extra, bias=bias)  # type: ignore[arg-type]
     names = ("resize", "transposed")
-    raise ConfigError(f"network.upsampling: no mode is named '{mode}'; {nearest(mode, names)}")
+    raise ConfigError(
+        f"network.arguments.upsampling: no mode is named '{mode}'; {nearest(mode, names)}"
+    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.arguments import divisor_of, level_geometry, per_level
+from medseg.networks.arguments import per_level
 from medseg.networks.blocks import (
     CONV,
     TRANSPOSED,
@@ -17,9 +18,10 @@ from medseg.networks.blocks import (
     pad_to_divisor,
     same_conv,
 )
+from medseg.networks.levels import LevelNetwork
 
 
-class VNet(nn.Module):
+class VNet(LevelNetwork):
     """V-Net [1]_: stages of 5^3 convolutions, each with its input added, PReLU throughout.
 
     The defaults are the paper's, and normalisation, which the paper does without, is an option
@@ -28,24 +30,12 @@ class VNet(nn.Module):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
-    widths : sequence of int
-        Feature channels of each level, finest first; each is twice the one before in [1]_.
+    widths, **arguments
+        Of `medseg.networks.levels.LevelNetwork`, with kernels of 5; each width is twice the one
+        before in [1]_.
     convs, decoder_convs : int or sequence of int, optional
         Convolutions per level on the way down, and up (one entry per level but the last, finest
         first). Default: the paper's 1, 2, 3, 3, 3 and 1, 2, 3, 3.
-    strides, kernel_sizes : sequence of (int or tuple of int), optional
-        Per level and axis; the first stride is 1. Default: 1, then 2s; kernels of 5.
-    norm : {"instance", "batch", "group", "none"}
-        Normalisation after each convolution.
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
 
     References
     ----------
@@ -60,32 +50,29 @@ class VNet(nn.Module):
     torch.Size([1, 3, 9, 6])
     """
 
+    side: ClassVar[int] = 5
+
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         widths: Sequence[int] = (16, 32, 64, 128, 256),
         convs: int | Sequence[int] | None = None,
         decoder_convs: int | Sequence[int] | None = None,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
-        norm: str = "batch",
+        **arguments: Any,
     ) -> None:
-        super().__init__()
-        self.ndim = ndim
+        super().__init__(widths=widths, **arguments)
+        ndim, steps, kernels, norm = self.ndim, self.steps, self.kernels, self.norm
         levels = len(widths)
-        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim, kernel=5)
-        self.divisor = divisor_of(steps)
         paper = (1, 2, *(3,) * levels)
-        down = per_level(paper[:levels] if convs is None else convs, levels, "network.convs")
+        down = per_level(
+            paper[:levels] if convs is None else convs, levels, "network.arguments.convs"
+        )
         upwards = paper[: levels - 1] if decoder_convs is None else decoder_convs
-        up = per_level(upwards, levels - 1, "network.decoder_convs")
+        up = per_level(upwards, levels - 1, "network.arguments.decoder_convs")
         one = (1,) * ndim
         bias = norm == "none"
         self.stem = nn.Sequential(
-            same_conv(ndim, in_channels, widths[0], kernels[0], one, bias=bias),
+            same_conv(ndim, self.in_channels, widths[0], kernels[0], one, bias=bias),
             make_norm(norm, ndim, widths[0]),
         )
         self.stem_stage = _Stage(ndim, widths[0], down[0] - 1, kernels[0], norm)
@@ -97,12 +84,10 @@ class VNet(nn.Module):
             self.encoder.append(_Stage(ndim, width, down[level], kernels[level], norm))
         for level in range(levels - 1):  # kept finest first, like the encoder
             below, width, step = widths[level + 1], widths[level], steps[level + 1]
-            coarse = (
-                below if level == levels - 2 else 2 * below
-            )  # a decoder stage is 2 * width wide
+            coarse = below if level == levels - 2 else 2 * below  # a decoder stage is that wide
             self.ups.append(_change(TRANSPOSED[ndim], ndim, coarse, width, step, norm))
             self.decoder.append(_Stage(ndim, 2 * width, up[level], kernels[level], norm))
-        self.head = CONV[ndim](2 * widths[0] if levels > 1 else widths[0], num_classes, 1)
+        self.head = CONV[ndim](2 * widths[0] if levels > 1 else widths[0], self.num_classes, 1)
         self.apply(init_weights)
 
     def forward(self, image: Tensor) -> Tensor:

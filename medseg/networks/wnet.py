@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.arguments import divisor_of, level_geometry
 from medseg.networks.blocks import CONV, crop_to, init_weights, pad_to_divisor
-from medseg.networks.encoders.base import Axes
 from medseg.networks.layers import MAX_POOL, ConvNormAct, Separable
+from medseg.networks.levels import LevelNetwork
 from medseg.networks.output import Prediction
 from medseg.networks.soft_ncut import soft_ncut
-from medseg.networks.unet_parts import make_up
+from medseg.networks.unet_parts import down_and_up, make_up
 
 RADII = {2: 5, 3: 2}
 
 
-class WNet(nn.Module):
+class WNet(LevelNetwork):
     """Two U-Nets: from the first one's classes alone the second one draws the image [1]_.
 
     Two terms need no label, and in training they come beside the logits as ``extras``: the soft
@@ -30,28 +29,17 @@ class WNet(nn.Module):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits; classes exclude each other, so at least 2.
-    widths : sequence of int
-        Feature channels of each level of both U-Nets, finest first.
-    strides, kernel_sizes : sequence of (int or tuple of int), optional
-        Max-pooling and odd kernel per level and axis; the first stride is 1. Default: 1, then 2s;
-        kernels of 3.
+    num_classes : int
+        Classes exclude each other, so at least 2.
     radius : int, optional
         Voxels that the cut weighs against each other are at most so far apart. Default: 5 in 2-D,
         as in [1]_, and 2 in 3-D, since the pairs grow with its cube.
     unsupervised : float
         Weight of both terms beside the loss of the labels.
-    norm : {"batch", "instance", "group", "none"}
     up : {"resize", "transposed"}
         How a level is enlarged.
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
+    widths, **arguments
+        Of `medseg.networks.levels.LevelNetwork`, for both U-Nets.
 
     References
     ----------
@@ -62,27 +50,20 @@ class WNet(nn.Module):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
         num_classes: int,
         widths: Sequence[int] = (64, 128, 256, 512, 1024),
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
         radius: int | None = None,
         unsupervised: float = 0.1,
-        norm: str = "batch",
         up: str = "resize",
+        **arguments: Any,
     ) -> None:
-        super().__init__()
         if num_classes < 2:
             raise ConfigError("network wnet cuts between classes that exclude each other: take 2")
-        self.ndim = ndim
-        self.radius = RADII[ndim] if radius is None else radius
+        super().__init__(num_classes=num_classes, widths=widths, **arguments)
+        self.radius = RADII[self.ndim] if radius is None else radius
         self.unsupervised = unsupervised
-        steps, kernels = level_geometry(widths, strides, kernel_sizes, ndim)
-        self.divisor = divisor_of(steps)
-        self.encode = _UNet(ndim, in_channels, num_classes, widths, steps, kernels, norm, up)
-        self.decode = _UNet(ndim, num_classes, in_channels, widths, steps, kernels, norm, up)
+        self.encode = _UNet(self, self.in_channels, num_classes, up)
+        self.decode = _UNet(self, num_classes, self.in_channels, up)
         self.apply(init_weights)
 
     def forward(self, image: Tensor) -> Tensor | Prediction:
@@ -105,18 +86,9 @@ class WNet(nn.Module):
 class _UNet(nn.Module):
     """A U-Net whose levels but the finest have separable convolutions (figure 2)."""
 
-    def __init__(
-        self,
-        ndim: int,
-        channels: int,
-        out_channels: int,
-        widths: Sequence[int],
-        steps: Sequence[Axes],
-        kernels: Sequence[Axes],
-        norm: str,
-        up: str,
-    ) -> None:
+    def __init__(self, of: LevelNetwork, channels: int, out_channels: int, up: str) -> None:
         super().__init__()
+        ndim, widths, steps, kernels, norm = of.ndim, of.widths, of.steps, of.kernels, of.norm
 
         def convs(given: int, level: int) -> nn.Sequential:
             unit, width = (Separable if level else ConvNormAct), widths[level]
@@ -138,12 +110,6 @@ class _UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, *spatial) to (B, out_channels, *spatial)."""
-        x = self.encoder[0](x)
-        skips = []
-        for pool, convs in zip(self.pools, self.encoder[1:], strict=True):
-            skips.append(x)
-            x = convs(pool(x))
-        for level in reversed(range(len(skips))):
-            x = self.decoder[level](torch.cat((skips[level], self.ups[level](x)), dim=1))
+        x = down_and_up(x, self.encoder, self.pools, self.ups, self.decoder)
         out: Tensor = self.head(x)
         return out

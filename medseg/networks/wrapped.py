@@ -39,6 +39,8 @@ class Wrapped(OwnsNetwork):
     network : nn.Module
     divisor : tuple of int
         Any input is padded at the end of each axis to a multiple of it, and cropped back.
+    least : int
+        Multiples of ``divisor`` that each side is padded to at least.
 
     Attributes
     ----------
@@ -51,9 +53,9 @@ class Wrapped(OwnsNetwork):
     aux_weight: ClassVar[float] = 0.4
     pairs: ClassVar[bool] = False
 
-    def __init__(self, network: nn.Module, divisor: tuple[int, ...]) -> None:
+    def __init__(self, network: nn.Module, divisor: tuple[int, ...], *, least: int = 1) -> None:
         super().__init__(network)
-        self.divisor = divisor
+        self.divisor, self.least = divisor, least
 
     def outputs(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return logits of a padded image, at any size, and auxiliary ones if it trains."""
@@ -61,7 +63,10 @@ class Wrapped(OwnsNetwork):
 
     def forward(self, image: Tensor) -> Tensor | Prediction:
         """Map an image (B, in_channels, rows, cols) to logits (B, num_classes, rows, cols)."""
-        padded = pad_to_divisor(image, self.divisor)
+        sides = zip(image.shape[2:], self.divisor, strict=True)
+        padded = pad_to_divisor(
+            image, tuple(d * self.least if n < d * self.least else d for n, d in sides)
+        )
         if self.training and self.pairs and len(image) == 1:
             padded = padded.repeat(2, 1, 1, 1)
         logits, *aux = (

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
-from medseg.networks.arguments import divisor_of, odd_kernel, window_steps
-from medseg.networks.blocks import CONV, crop_to, init_weights, make_norm, pad_to_divisor
+from medseg.networks.blocks import CONV, crop_to, init_weights, pad_to_divisor
+from medseg.networks.context.spatial_pyramid import RATES, SpatialPyramid
 from medseg.networks.layers import ConvNormAct, resize
 from medseg.networks.output import Prediction
+from medseg.networks.stepped import SteppedNetwork
 
-RATES = (1, 2, 4, 8)
 
-
-class YNet(nn.Module):
+class YNet(SteppedNetwork):
     """U-Net of efficient spatial pyramids with a second branch that tells which classes occur [1]_.
 
     The branch reads the coarsest map, averaged, through two linear layers. It is trained by
@@ -27,26 +27,14 @@ class YNet(nn.Module):
 
     Parameters
     ----------
-    ndim : int
-        2 or 3.
-    in_channels, num_classes : int
-        Channels of the image and of the logits.
     widths : sequence of int
         Feature channels of each level, finest first, multiples of 4.
     blocks : int
         Efficient spatial pyramids per level on the way down, the strided one apart.
     dense_width : int
         Of the branch.
-    strides : sequence of (int or tuple of int), optional
-        Step into each level; default 2.
-    kernel_size : int or tuple of int
-        Odd side of all convolutions.
-    norm : {"batch", "instance", "group", "none"}
-
-    Attributes
-    ----------
-    divisor : tuple of int
-        Each spatial size is padded to a multiple of it.
+    **arguments
+        Of `medseg.networks.stepped.SteppedNetwork`; one step into each level.
 
     References
     ----------
@@ -57,28 +45,19 @@ class YNet(nn.Module):
     def __init__(
         self,
         *,
-        ndim: int,
-        in_channels: int,
-        num_classes: int,
         widths: Sequence[int] = (32, 64, 128, 256),
         blocks: int = 2,
         dense_width: int = 256,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_size: int | Sequence[int] = 3,
-        norm: str = "batch",
+        **arguments: Any,
     ) -> None:
-        super().__init__()
-        self.ndim = ndim
         if any(w % len(RATES) for w in widths):
             raise ConfigError(
-                f"network.widths is {tuple(widths)}; each is a multiple of {len(RATES)}"
+                f"network.arguments.widths is {tuple(widths)}; each is a multiple of {len(RATES)}"
             )
-        kernel = odd_kernel(kernel_size, ndim)
-        steps = window_steps(strides, len(widths), ndim)
-        self.divisor = divisor_of(steps)
+        super().__init__(len(widths), **arguments)
+        ndim, kernel, norm, channels = self.ndim, self.kernel, self.norm, self.in_channels
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()  # finest first
-        channels = in_channels
-        for width, step in zip(widths, steps, strict=True):
+        for width, step in zip(widths, self.strides, strict=True):
             down = ConvNormAct(ndim, channels, width, kernel=kernel, stride=step, norm=norm)
             pyramids = [SpatialPyramid(ndim, width, kernel, norm) for _ in range(blocks)]
             self.encoder.append(nn.Sequential(down, *pyramids))
@@ -86,9 +65,9 @@ class YNet(nn.Module):
         for above, below in pairwise(widths):
             reduce = ConvNormAct(ndim, above + below, above, kernel=(1,) * ndim, norm=norm)
             self.decoder.append(nn.Sequential(reduce, SpatialPyramid(ndim, above, kernel, norm)))
-        self.head = CONV[ndim](widths[0], num_classes, 1)
+        self.head = CONV[ndim](widths[0], self.num_classes, 1)
         self.presence = nn.Sequential(
-            nn.Linear(widths[-1], dense_width), nn.ReLU(), nn.Linear(dense_width, num_classes)
+            nn.Linear(widths[-1], dense_width), nn.ReLU(), nn.Linear(dense_width, self.num_classes)
         )
         self.apply(init_weights)
 
@@ -108,39 +87,3 @@ class YNet(nn.Module):
         scores = self.presence(maps[-1].flatten(2).mean(2))
         cells = scores.view(*scores.shape, *(1,) * (image.ndim - 2))
         return Prediction(logits, extras={"presence": cells})
-
-
-class SpatialPyramid(nn.Module):
-    """Reduce, convolve at four rates, add up from rate to rate, concatenate, add the input [1]_.
-
-    References
-    ----------
-    .. [1] Mehta et al., ESPNet: efficient spatial pyramid of dilated convolutions for semantic
-       segmentation, ECCV 2018, section 3.1.
-    """
-
-    def __init__(self, ndim: int, channels: int, kernel: tuple[int, ...], norm: str) -> None:
-        super().__init__()
-        narrow, conv = channels // len(RATES), CONV[ndim]
-        self.reduce = conv(channels, narrow, 1, bias=False)
-        self.branches = nn.ModuleList(
-            conv(
-                narrow,
-                narrow,
-                kernel,  # type: ignore[arg-type]
-                padding=tuple(rate * (k // 2) for k in kernel),  # type: ignore[arg-type]
-                dilation=rate,
-                bias=False,
-            )
-            for rate in RATES
-        )
-        self.norm = nn.Sequential(make_norm(norm, ndim, channels), nn.ReLU(inplace=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, *spatial) to the same shape."""
-        narrow = self.reduce(x)
-        made = [self.branches[0](narrow)]
-        for branch in self.branches[1:]:
-            made.append(made[-1] + branch(narrow))
-        out: Tensor = self.norm(x + torch.cat(made, dim=1))
-        return out

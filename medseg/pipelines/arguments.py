@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 from medseg.pipelines.predict_dicom import add_dicom_arguments
+from medseg.pipelines.shown_names import add_identifiers_argument
+from medseg.planning.wishes import parse_memory
 
 MAPS = ("foreground", "classes", "entropy", "disagreement")
 """`medseg.inference.maps.MAPS`, which torch need not be imported for."""
@@ -26,7 +28,11 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         "config", metavar="CONFIG", help="a config file, or a shipped config's name"
     )
     parser.add_argument(
-        "overrides", metavar="key.path=value", nargs="*", help="such as train.budget=10min"
+        "overrides",
+        metavar="key.path=value",
+        nargs="*",
+        default=[],  # else argparse calls them required
+        help="such as train.budget=10min",
     )
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="where data sets are ($MEDSEG_DATA, ./data)"
@@ -54,6 +60,10 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]")
     parser.add_argument(
+        "--memory", default="auto", metavar="SIZE",
+        help="what a prediction may use on the device, such as 8GB; default: a share of the free",
+    )  # fmt: skip
+    parser.add_argument(
         "--folds", nargs="+", type=int, default=(), metavar="N", help="default: all, together"
     )
     parser.add_argument(
@@ -63,13 +73,33 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", action="store_true", help="write a page for each case into OUT/report"
     )
-    parser.add_argument("--overwrite", action="store_true", help="predict what is there already")
+    add_identifiers_argument(parser)
+    parser.add_argument(
+        "--names", type=Path, metavar="FILE",
+        help="also write which case is which input (CSV, not in OUT: it may name patients)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="predict what is there already, whichever model made it",
+    )
     parser.add_argument(
         "--watch", action="store_true", help="keep predicting what arrives in the folder INPUT"
     )
     parser.add_argument("--every", default="5s", metavar="TIME", help="how often --watch looks")
     parser.add_argument("--quiet", action="store_true", help="warnings only")
     add_dicom_arguments(parser)
+
+
+def read_memory(text: str) -> int | None:
+    """Return the bytes that ``--memory`` allows; None for ``auto``.
+
+    Raises
+    ------
+    ConfigError
+        If it is no size.
+    """
+    return None if text == "auto" else round(parse_memory(text, "--memory") * 1e9)
 
 
 _HERE: dict[str, Callable[[argparse.ArgumentParser], None]] = {

@@ -11,14 +11,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from medseg.ensemble_folder import check_parts, write_ensemble_folder
 from medseg.errors import ConfigError, StageError
-from medseg.pipelines.best_runs import Candidate, FinishedRun, judge, read_run, shared_cases
+from medseg.pipelines.best_runs import (
+    Candidate,
+    FinishedRun,
+    choose_score,
+    judge,
+    read_run,
+    shared_cases,
+)
 from medseg.pipelines.logs import logging_to_stderr
 from medseg.pipelines.progress import Display
 from medseg.pipelines.store import put_folder, write_json
+from medseg.trained import SCORE_TITLES, Score
 
 if TYPE_CHECKING:
     from medseg.metrics.paired import PairedComparison
@@ -28,6 +36,8 @@ logger = logging.getLogger(__name__)
 DONE = 0
 CHOICE = "best.json"
 LEVEL = 0.05
+KEYS = {"dice": "mean_dice", "miou": "miou"}
+"""Names of the scores in ``best.json``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +46,12 @@ class Choice:
 
     best: Candidate
     means: Mapping[str, float]
-    """Candidate to its mean Dice over patients and structures, best first."""
+    """Candidate to its score, best first: the mean Dice over patients and structures, or the mIoU
+    over all pixels of the set."""
     against: Mapping[str, PairedComparison]
-    """Every other candidate to the comparison with the best (best minus other)."""
+    """Every other candidate to the comparison with the best (best minus other), case by case: of
+    photographs each one's own mIoU."""
+    score: Score = "dice"
 
     def beyond_chance(self, other: str) -> bool:
         """Tell whether the best beats another beyond chance (Wilcoxon, Holm-corrected)."""
@@ -56,6 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-ensembles", action="store_true", help="compare the runs alone; predicts nothing"
     )
+    parser.add_argument(
+        "--score", choices=("auto", "dice", "miou"), default="auto",
+        help="what decides: mean Dice, or mIoU over all pixels; auto: what chose the networks",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]")
     parser.add_argument("--quiet", action="store_true", help="warnings only")
 
@@ -72,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
     with logging_to_stderr(quiet=args.quiet, debug=args.debug) as display:
         choice = choose(
             args.runs, args.out, ensembles=not args.no_ensembles, device=args.device,
-            display=display,
+            display=display, score=args.score,
         )  # fmt: skip
     for line in told(choice):
         sys.stdout.write(line + "\n")
@@ -87,11 +104,13 @@ def choose(
     ensembles: bool = True,
     device: str = "auto",
     display: Display | None = None,
+    score: Literal["auto", "dice", "miou"] = "auto",
 ) -> Choice:
     """Compare runs and their pairs on out-of-fold cases and write the best as a model.
 
-    Every case is judged by networks that had not seen it. The measure is the mean Dice before
-    post-processing: over the structures of a case, the scans of a patient, the patients.
+    Every case is judged by networks that had not seen it, before post-processing: by the mean Dice
+    over the structures of a case, the scans of a patient, the patients; or by the mIoU over all
+    pixels, where that chose the networks (photographs).
 
     Parameters
     ----------
@@ -104,6 +123,8 @@ def choose(
         Also judge the mean of each two runs, which predicts every case again.
     device : str
     display : Display, optional
+    score : {"auto", "dice", "miou"}
+        What decides; auto: what chose the networks of all runs.
 
     Raises
     ------
@@ -118,17 +139,18 @@ def choose(
     _check_names(runs)
     check_parts([run.model for run in runs])
     cases = shared_cases(runs)
+    decides = choose_score(score, runs, cases)
     with (display or Display(quiet=True)).open("best", len(cases), "case") as bar:
-        candidates = judge(runs, cases, pairs=ensembles, device=device, bar=bar)
+        candidates = judge(runs, cases, pairs=ensembles, device=device, bar=bar, score=decides)
     if not candidates[0].dice:
         raise StageError(f"best: none of the {len(cases)} cases could be judged; see the warnings")
-    choice = compare(candidates)
+    choice = compare(candidates, decides)
     _write(choice, out)
     return choice
 
 
-def compare(candidates: Sequence[Candidate]) -> Choice:
-    """Find the candidate with the best mean Dice and hold it against all others.
+def compare(candidates: Sequence[Candidate], score: Score = "dice") -> Choice:
+    """Find the candidate with the best score and hold it against all others.
 
     Of equal ones the first is taken, so a single run rather than an ensemble.
     """
@@ -136,21 +158,26 @@ def compare(candidates: Sequence[Candidate]) -> Choice:
 
     known = candidates[0].runs[0].ingested
     groups = {case: known[case].case.group or case for case in candidates[0].dice}
-    tables = {one.name: one.case_means() for one in candidates}
-    means = {name: _mean_over_patients(table, groups) for name, table in tables.items()}
+    tables = {one.name: one.case_values(score) for one in candidates}
+    if score == "miou":
+        means = {one.name: one.miou_of_set() for one in candidates}
+    else:
+        means = {name: _mean_over_patients(table, groups) for name, table in tables.items()}
     best = max(candidates, key=lambda one: means[one.name])
     against = compare_together(
         {name: (table, tables[best.name]) for name, table in tables.items() if name != best.name},
         groups=groups,
     )
     ranked = dict(sorted(means.items(), key=lambda one: -one[1]))
-    return Choice(best=best, means=ranked, against=against)
+    return Choice(best=best, means=ranked, against=against, score=score)
 
 
 def told(choice: Choice) -> list[str]:
     """Say in lines how the candidates compare."""
     name, top = choice.best.name, choice.means[choice.best.name]
-    lines = [f"best: {name}, mean Dice {top:.4f} on {len(choice.best.dice)} out-of-fold cases"]
+    what, cases = SCORE_TITLES[choice.score], len(choice.best.dice)
+    note = " (p: of each picture's own mIoU)" if choice.score == "miou" else ""
+    lines = [f"best: {name}, {what} {top:.4f} on {cases} out-of-fold cases{note}"]
     for other, mean in choice.means.items():
         if other != name:
             p = choice.against[other].p_holm
@@ -193,11 +220,12 @@ def _write(choice: Choice, out: Path) -> None:
         write_ensemble_folder(aside, [(run.name, run.model) for run in runs], rules)
     rows = {
         name: {
-            "mean_dice": mean,
+            KEYS[choice.score]: value,
             "p_holm": None if name == best.name else choice.against[name].p_holm,
             "beyond_chance": None if name == best.name else choice.beyond_chance(name),
         }
-        for name, mean in choice.means.items()
+        for name, value in choice.means.items()
     }
-    write_json(aside / CHOICE, {"best": best.name, "cases": len(best.dice), "candidates": rows})
+    record = {"best": best.name, "score": choice.score, "cases": len(best.dice), "candidates": rows}
+    write_json(aside / CHOICE, record)
     put_folder(aside, out)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medseg.artefacts import Dataset, IngestedCase, PredictedCase, Predictions
 from medseg.errors import CaseError, ConfigError, FormatError
 from medseg.finished import RuleScores
+from medseg.metrics.confusion import Matrix, confusion_matrix, confusion_scores
 from medseg.model_folder import ModelFolder, read_model_folder
 from medseg.pipelines.build import SCRATCH
 from medseg.pipelines.runfolder import RunFolder
 from medseg.stages.context import Progress
+from medseg.trained import Score
 
 if TYPE_CHECKING:
     from medseg.inference.mixture import Probabilities
@@ -44,6 +50,8 @@ class Candidate:
     runs: tuple[FinishedRun, ...]
     dice: dict[str, dict[str, float]] = field(default_factory=dict)
     """Case to Dice per structure, before any post-processing; 1 where it is rightly empty."""
+    pixels: dict[str, Matrix] = field(default_factory=dict)
+    """Case to its confusion matrix; where mIoU decides."""
     scores: dict[str, RuleScores] = field(default_factory=dict)
     """Case to what post-processing would make of it; of ensembles alone."""
 
@@ -52,9 +60,16 @@ class Candidate:
         """The runs' names."""
         return " + ".join(run.name for run in self.runs)
 
-    def case_means(self) -> dict[str, float]:
-        """Return each case's mean Dice over its structures."""
-        return {case: statistics.fmean(rows.values()) for case, rows in self.dice.items() if rows}
+    def case_values(self, score: Score) -> dict[str, float]:
+        """Return each case's mean Dice over its structures, or its own mIoU."""
+        if score == "dice":
+            return {name: statistics.fmean(row.values()) for name, row in self.dice.items() if row}
+        found = {name: confusion_scores(matrix).miou for name, matrix in self.pixels.items()}
+        return {name: miou for name, miou in found.items() if not math.isnan(miou)}
+
+    def miou_of_set(self) -> float:
+        """Return the mIoU over the pixels of all cases."""
+        return confusion_scores(np.sum(list(self.pixels.values()), axis=0)).miou
 
 
 def read_run(path: Path) -> FinishedRun:
@@ -120,8 +135,35 @@ def shared_cases(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
     return tuple(shared)
 
 
+def choose_score(
+    asked: Literal["auto", "dice", "miou"], runs: Sequence[FinishedRun], cases: Sequence[str]
+) -> Score:
+    """Return what decides; auto: mIoU where it chose the networks of all runs, else Dice.
+
+    Raises
+    ------
+    ConfigError
+        If mIoU is asked for and regions overlap, or a case is annotated in part.
+    """
+    if asked == "auto":
+        asked = "miou" if all(run.model.score == "miou" for run in runs) else "dice"
+    if asked == "dice":
+        return "dice"
+    partly = [name for name in cases if runs[0].ingested[name].case.annotated is not None]
+    if runs[0].model.document.scheme.regions or partly:
+        why = f"case {partly[0]} is annotated in part" if partly else "their regions overlap"
+        raise ConfigError(f"best: --score miou is not defined for these runs: {why}; choose dice")
+    return "miou"
+
+
 def judge(
-    runs: Sequence[FinishedRun], cases: Sequence[str], *, pairs: bool, device: str, bar: Progress
+    runs: Sequence[FinishedRun],
+    cases: Sequence[str],
+    *,
+    pairs: bool,
+    device: str,
+    bar: Progress,
+    score: Score = "dice",
 ) -> tuple[Candidate, ...]:
     """Score every run, and every pair of runs, on the out-of-fold cases.
 
@@ -137,24 +179,30 @@ def judge(
     device : str
     bar : Progress
         Moves by one per case.
+    score : {"dice", "miou"}
+        ``miou`` also counts the pixels.
     """
     singles = [Candidate(runs=(run,)) for run in runs]
     couples = [Candidate(runs=both) for both in itertools.combinations(runs, 2)] if pairs else []
     loaded = _Loaded(device)
     for name in sorted(cases, key=lambda n: [run.out_of_fold[n].fold or 0 for run in runs]):
         try:
-            _judge_case(name, singles, couples, loaded)
+            _judge_case(name, singles, couples, loaded, score)
         except (CaseError, FormatError) as error:
             logger.warning("case %s does not count: %s", name, error)
             for one in (*singles, *couples):
-                one.dice.pop(name, None)
-                one.scores.pop(name, None)
+                for known in (one.dice, one.pixels, one.scores):
+                    known.pop(name, None)
         bar.advance(note=name)
     return (*singles, *couples)
 
 
 def _judge_case(
-    name: str, singles: Sequence[Candidate], couples: Sequence[Candidate], loaded: _Loaded
+    name: str,
+    singles: Sequence[Candidate],
+    couples: Sequence[Candidate],
+    loaded: _Loaded,
+    score: Score,
 ) -> None:
     """Score one case with every candidate."""
     from medseg.inference.mixture import mean_indices
@@ -169,15 +217,20 @@ def _judge_case(
     covered = None
     if case.annotated is not None:
         covered = tuple(scheme.index_of(one) for one in case.annotated)
-    for one in singles:
-        pred = open_array(one.runs[0].out_of_fold[name].pred).read_all()
+
+    def note(one: Candidate, pred: NDArray[np.int16]) -> None:
         one.dice[name] = dice_of_all(pred, label, scheme, covered)
+        if score == "miou":
+            one.pixels[name] = confusion_matrix(pred, label, len(scheme.labels) + 1)
+
+    for one in singles:
+        note(one, open_array(one.runs[0].out_of_fold[name].pred).read_all())
     if not couples:
         return
     probs = {run.name: loaded.probabilities(run, name, image) for run in runs}
     for pair in couples:
         pred = mean_indices([probs[run.name] for run in pair.runs], scheme)
-        pair.dice[name] = dice_of_all(pred, label, scheme, covered)
+        note(pair, pred)
         voxel_ml = image.volume.grid.voxel_volume_ml
         pair.scores[name] = case_scores(pred, label, scheme, voxel_ml, covered)
 

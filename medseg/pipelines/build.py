@@ -24,8 +24,8 @@ from medseg.pipelines.sections import (
     read_pipeline,
     shared_fields,
 )
-from medseg.registry import nearest
-from medseg.settings import Compute, Tracking
+from medseg.registry import lookup, nearest
+from medseg.settings import Compute, NetworkSettings, Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,10 @@ def load_experiment(
         If the manifest or the pipeline is wrong.
     """
     document = _tracking_switch(read_document(config, overrides=overrides))
+    if data_root is not None and not data_root.expanduser().is_dir():  # no made-up data for that
+        raise ConfigError(
+            f"--data-root {data_root}: no such folder; name the one that holds the data sets"
+        )
     known = _stage_classes() if stages is None else stages
     named = str(document.data.get("pipeline", General.pipeline))
     pipeline = read_pipeline(named, known, document)
@@ -170,7 +174,21 @@ def _check_general(general: General, document: Document, table: Mapping[str, typ
             f"{document.at(('manifest',))}: manifest: is missing, and stage '{needs[0]}' needs it; "
             "name a data manifest, or write one with 'medseg init FOLDER'"
         )
-    return problems
+    return [*problems, *_check_network(general.network.name, document)]
+
+
+def _check_network(name: str, document: Document) -> list[str]:
+    """Refuse a network that does not exist before the cases are read; the default one does."""
+    if name == NetworkSettings.name:
+        return []  # and torch is not imported for it
+    from medseg.networks import NETWORKS, WRAPPED
+
+    where = ("network", "name")
+    try:
+        lookup({**NETWORKS, **WRAPPED}, name, "network")
+    except ConfigError as error:
+        return [f"{document.at(where)}: {document.dotted(where)}: {error}"]
+    return []
 
 
 def _requires(kind: type, name: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import time
 import traceback
@@ -17,6 +19,9 @@ from medseg.pipelines.store import Places, put_folder, write_json, write_text
 
 RESULT = "result.json"
 """The case function's return value; its folder is complete when this file is there."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+LEAST_FREE = 2**20
+"""Bytes below which a disk is full."""
 BEGUN = "begun"
 """Empty file that tells by its time when a call that can be resumed was begun."""
 
@@ -29,6 +34,8 @@ class Outcome:
     reason: str | None = None
     trace: str | None = None
     """Traceback of an error that was not foreseen."""
+    disk_full: bool = False
+    """Whether it is no fault of the case: the results of no other can be written either."""
 
 
 def result_kind(function: Callable[..., Any]) -> Any:
@@ -71,10 +78,23 @@ def run_case(
     except FormatError as error:
         return Outcome(case, str(CaseError(case, error.what, error.mend)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the other cases go on
-        return Outcome(case, f"{type(error).__name__}: {error}", traceback.format_exc())
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(case, reason, traceback.format_exc(), is_disk_full(error, aside))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Outcome(case)
+
+
+def is_disk_full(error: Exception, folder: Path) -> bool:
+    """Tell whether an error came because nothing more can be written below a folder.
+
+    NumPy tells of a short write without a number, other libraries by an error of their own.
+    """
+    if isinstance(error, OSError):
+        short = error.errno is None and re.search(r"requested and \d+ written", str(error))
+        if short or error.errno in FULL:
+            return True
+    return shutil.disk_usage(folder).free < LEAST_FREE
 
 
 def resume_case(

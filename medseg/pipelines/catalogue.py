@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ KINDS = ("losses", "networks", "metrics", "readers", "stages", "augmentations")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``medseg list``."""
-    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("kind", choices=KINDS, metavar="|".join(KINDS), help="which names")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -31,9 +32,23 @@ def main(args: argparse.Namespace) -> int:
     rows = table_of(args.kind)
     width = max(len(name) for name in rows)
     for name, what in rows.items():
-        text = inspect.getdoc(what) or ""
-        sys.stdout.write(f"{name:<{width}}  {text.partition(chr(10))[0]}\n")
+        sys.stdout.write(f"{name:<{width}}  {first_line(what)}\n")
     return 0
+
+
+def first_line(what: Any) -> str:
+    """Return the first line of a docstring as plain words, without marks and references.
+
+    Examples
+    --------
+    >>> def twice(): "Return ``2 x`` as in `double` [1]_."
+    >>> first_line(twice)
+    '2 x as in double.'
+    """
+    line = (inspect.getdoc(what) or "").partition("\n")[0]
+    line = re.sub(r"\s*\[\d+\]_|`", "", line)
+    line = re.sub(r"^Return (the )?", "", line)
+    return line[:1].upper() + line[1:]
 
 
 def table_of(kind: str) -> Mapping[str, Any]:

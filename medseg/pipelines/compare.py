@@ -74,6 +74,9 @@ def main(args: argparse.Namespace) -> int:
         if not args.no_tracking:
             log_comparison(comparison, args.out, store)
         logger.info("report in %s", args.out / "comparison.html")
+    if comparison.set_miou:
+        found = ", ".join(f"{run} {miou:.4f}" for run, miou in comparison.set_miou.items())
+        sys.stdout.write(f"mIoU over all pixels of the {comparison.split} pictures: {found}\n")
     for row in comparison.rows:
         where = f"{row.second} against {row.first}: " if len(comparison.runs) > 2 else ""
         sys.stdout.write(f"{where}{row.label}, {row.metric}: {verdict(row)}\n")

@@ -17,6 +17,7 @@ from medseg.identifiers import concealed
 from medseg.pipelines.cases import RESULT, Outcome, read_case, result_kind, resume_case, run_case
 from medseg.pipelines.keys import case_key
 from medseg.pipelines.progress import Display
+from medseg.pipelines.records import keep_traceback
 from medseg.pipelines.runfolder import RunFolder
 from medseg.pipelines.store import Places
 from medseg.pipelines.workers import (
@@ -111,6 +112,12 @@ class RunContext:
             bar.advance(len(known))
             for outcome in self._outcomes(calls, parallel, memory):
                 bar.advance(note=outcome.case)
+                if outcome.disk_full:
+                    raise StageError(
+                        f"stage {self.stage}: no more can be written to {self.places.run} "
+                        f"({outcome.reason}); {len(known)} of {len(items)} cases are done and "
+                        "kept: free some space, or mend the limit, and give the same command again"
+                    )
                 if outcome.reason is None:
                     known[outcome.case] = read_case(folders[outcome.case], function, self.places)
                 else:
@@ -206,10 +213,8 @@ class RunContext:
         reason = concealed(str(outcome.reason))
         if outcome.trace is not None:
             folder = self.places.run / "stages" / self.stage / "errors"
-            folder.mkdir(parents=True, exist_ok=True)
             safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in outcome.case)
-            (folder / f"{safe}.txt").write_text(concealed(outcome.trace), encoding="utf-8")
-            reason += f"; traceback in {folder / f'{safe}.txt'}"
+            reason += "; " + keep_traceback(folder / f"{safe}.txt", outcome.trace)
         logger.warning("%s: set aside: %s", self.stage, _named(outcome.case, reason))
         return SetAside(case=outcome.case, stage=self.stage, reason=reason)
 

@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any
 from medseg.artefacts import SetAside
 from medseg.errors import ConfigError
 from medseg.finished import ReportFiles
+from medseg.identifiers import Identifiers, concealed
 from medseg.pipelines.context import RunContext
 from medseg.pipelines.evaluate_report import summary_lines, title_of, write_evaluation
-from medseg.pipelines.label_table import LabelTable, read_label_table, table_of_values
+from medseg.pipelines.label_table import (
+    LabelTable,
+    read_label_table,
+    table_of_segments,
+    table_of_values,
+)
 from medseg.pipelines.logs import logging_to_stderr
-from medseg.pipelines.mask_pairs import STAGE, MaskPair, find_pairs
+from medseg.pipelines.mask_pairs import STAGE, MaskPair, are_objects, find_pairs
 from medseg.pipelines.progress import Display
+from medseg.pipelines.shown_names import add_identifiers_argument
 from medseg.pipelines.store import Places, put_folder
 from medseg.settings import Compute
 from medseg.tracking import NullTracker
@@ -60,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML or JSON 'name: value' (default: every value found is a structure)",
     )
+    add_identifiers_argument(parser)
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
     parser.add_argument("--quiet", action="store_true", help="warnings only")
 
@@ -87,6 +95,7 @@ def main(args: argparse.Namespace) -> int:
             args.references,
             args.out,
             labels=args.labels,
+            identifiers=args.identifiers,
             compute=Compute(workers=args.workers or "auto"),
             display=display,
         )
@@ -103,6 +112,7 @@ def evaluate(
     out: Path,
     *,
     labels: Path | None = None,
+    identifiers: Identifiers = "drop",
     compute: Compute | None = None,
     display: Display | None = None,
 ) -> Evaluated:
@@ -118,7 +128,10 @@ def evaluate(
         whole or not at all. The report of an earlier evaluation is replaced.
     labels : Path, optional
         Label table, see `medseg.pipelines.label_table.read_label_table`; None: every value above
-        0 that occurs is a structure.
+        0 that occurs is a structure, or every segment where both sides are DICOM objects.
+    identifiers : {"drop", "hash", "keep"}
+        What a case is called whose name holds what the header of a DICOM mask says of the patient;
+        see `medseg.pipelines.predict.predict`.
     compute : Compute, optional
         How many worker processes.
     display : Display, optional
@@ -138,24 +151,26 @@ def evaluate(
     """
     table = read_label_table(labels) if labels is not None else None
     _check_out(out, predictions, references)
-    pairs, aside = find_pairs(predictions, references)
+    pairs, aside = find_pairs(predictions, references, identifiers)
     _warn(aside)
     out = out.resolve()
     work = out.with_name(f".{out.name}.partial-{os.getpid()}")
     work.mkdir(parents=True)
     try:
         context = _context(work, compute or Compute(), display or Display(quiet=True))
+        numbered = False
+        if table is None and all(are_objects(pair) for pair in pairs):
+            table, pairs = _table_of_names(context, pairs)
         if table is None:
+            numbered = True
             table, pairs = _find_table(context, pairs)
-        items = _items(
-            pairs, scheme=table.scheme, select=dict(table.select), numbered=labels is None
-        )
+        items = _items(pairs, scheme=table.scheme, select=dict(table.select), numbered=numbered)
         from medseg.reporting.mask_pair import assess_pair
 
         assessed = context.map_cases(assess_pair, items).done
         every = (*aside, *context.listed)
         report, summaries = write_evaluation(
-            work / "report", assessed, every, table, title_of(predictions, references)
+            work / "report", assessed, every, table, concealed(title_of(predictions, references))
         )
         put_folder(work / "report", out)
     finally:
@@ -182,6 +197,22 @@ def _context(work: Path, compute: Compute, display: Display) -> RunContext:
         tracker=NullTracker(),
         display=display,
     )
+
+
+def _table_of_names(
+    context: RunContext, pairs: Sequence[MaskPair]
+) -> tuple[LabelTable | None, list[MaskPair]]:
+    """Make the label table from the names of segments, where they matter; leave out bad pairs."""
+    from medseg.reporting.mask_pair import assess_segments
+
+    found = context.map_cases(assess_segments, _items(pairs)).done
+    table = table_of_segments(
+        [segment for one in found.values() for segment in one.pred],
+        [segment for one in found.values() for segment in one.reference],
+    )
+    if table is not None:
+        logger.info("structures, by name and code: %s", ", ".join(table.select))
+    return table, [pair for pair in pairs if pair.case in found]
 
 
 def _find_table(

@@ -137,8 +137,9 @@ def _prepare(path: Path, folder: ModelFolder) -> CheckImage:
     """Read an image and bring it to network input."""
     from medseg.export.check import CheckImage
     from medseg.io.load import load_image
-    from medseg.pipelines.predict_case import check_suits
     from medseg.pipelines.predict_inputs import find_cases
+    from medseg.pipelines.predict_steps import check_suits
+    from medseg.pipelines.shown_names import shown_file
     from medseg.preprocessing import Recipe, preprocess
 
     document = folder.document
@@ -150,11 +151,12 @@ def _prepare(path: Path, folder: ModelFolder) -> CheckImage:
     else:
         if not path.is_file():
             raise ConfigError(f"--check {path}: no such file")
-        case = Case(id=path.name, image=(ImageFile(path=path),))
+        shown = shown_file(path.name, path, "drop")  # it stands in export.json
+        case = Case(id=shown, image=(ImageFile(path=path),))
     image = load_image(case)
     check_suits(case, image, folder)
     ready = preprocess(image.volume, Recipe.of(folder.plan))
-    return CheckImage(name=path.name, image=ready.image)
+    return CheckImage(name=case.id, image=ready.image)
 
 
 def _case_of_run(model: Path) -> ResampledCase | None:

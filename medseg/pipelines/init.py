@@ -171,6 +171,7 @@ def _cases(folder: Path, layout: Layout) -> list[Any]:
             options=layout.options,
             labels=tuple(Label(value=i, name=n) for i, n in enumerate(names, start=1)),
             channels=tuple(Channel(name=channel) for channel in channels),
+            identifiers="drop",
         )
     )
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medseg.config import Document, KeyPath, check
 from medseg.errors import ConfigError
 from medseg.labels import Label, LabelScheme
 from medseg.manifest_keys import ManifestFile, find_problems, spelled_out
 from medseg.yaml_marks import read_marked
+
+if TYPE_CHECKING:
+    from medseg.io.segments import Segment
 
 KEYS = ("labels", "regions", "ignore_value", "label_map")
 FOREGROUND = "foreground"
@@ -58,6 +61,33 @@ def read_label_table(path: Path) -> LabelTable:
             label_map=written.label_map,
         ),
         select={label.name: (label.value,) for label in written.labels},
+    )
+
+
+def table_of_segments(
+    predicted: Sequence[Segment], annotated: Sequence[Segment]
+) -> LabelTable | None:
+    """Make a label table from the names and codes of segments of DICOM objects.
+
+    Parameters
+    ----------
+    predicted, annotated : sequence of Segment
+        Of all predictions and of all references.
+
+    Returns
+    -------
+    LabelTable or None
+        None where each side has one structure and they are called and coded differently: then the
+        two are meant for each other, whatever their names.
+    """
+    from medseg.io.segments import labels_of_segments
+
+    labels = labels_of_segments(predicted, annotated)
+    alone = [len(labels_of_segments(side, side)) == 1 for side in (predicted, annotated)]
+    if all(alone) and len(labels) > 1:
+        return None
+    return LabelTable(
+        scheme=LabelScheme(labels=labels), select={one.name: (one.value,) for one in labels}
     )
 
 

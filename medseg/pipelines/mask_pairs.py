@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.artefacts import SetAside
 from medseg.errors import ConfigError, FormatError
+from medseg.identifiers import Identifiers, concealed
 from medseg.pipelines.predict_inputs import stem
+from medseg.pipelines.shown_names import hide_file, shown_file
 
 STAGE = "evaluate"
 PICTURES = frozenset({".png", ".tif", ".tiff", ".bmp"})
@@ -51,7 +53,9 @@ class _Mask:
 Name = Callable[[_Mask], str | None]
 
 
-def find_pairs(predictions: Path, references: Path) -> tuple[list[MaskPair], list[SetAside]]:
+def find_pairs(
+    predictions: Path, references: Path, identifiers: Identifiers = "drop"
+) -> tuple[list[MaskPair], list[SetAside]]:
     """Pair the masks of two folders, or two files.
 
     Masks (NIfTI, NRRD, MHA, MHD; DICOM SEG and RTSTRUCT; PNG, TIFF, BMP) are paired by their path
@@ -62,6 +66,9 @@ def find_pairs(predictions: Path, references: Path) -> tuple[list[MaskPair], lis
     Parameters
     ----------
     predictions, references : Path
+    identifiers : {"drop", "hash", "keep"}
+        But for ``keep``, a pair whose name holds what the header of a DICOM mask says of the
+        patient is called by a hash; names are paired as they are.
 
     Returns
     -------
@@ -78,8 +85,11 @@ def find_pairs(predictions: Path, references: Path) -> tuple[list[MaskPair], lis
             raise ConfigError(f"{path}: no such file or folder of masks")
     if predictions.is_file() and references.is_file():
         pair = MaskPair(case=_safe(stem(references)), pred=predictions, reference=references)
-        return [pair], []
+        return [_shown(pair, identifiers)], []
     pred, label = _masks(predictions), _masks(references)
+    if identifiers != "keep":
+        for mask in (one for one in (*pred, *label) if one.path.suffix.lower() == ".dcm"):
+            hide_file(mask.path)
     pred, label, aside = _without_twins(pred, label)
     pairs: list[MaskPair] = []
     names: list[tuple[Name, Name]] = [
@@ -103,7 +113,17 @@ def find_pairs(predictions: Path, references: Path) -> tuple[list[MaskPair], lis
     aside += [_alone(mask, "reference", "prediction", predictions) for mask in label]
     _check_names(pairs)
     _check_one_kind(pairs)
+    pairs = [_shown(pair, identifiers) for pair in pairs]
+    aside = [replace(r, case=concealed(r.case), reason=concealed(r.reason)) for r in aside]
     return sorted(pairs, key=lambda pair: pair.case), sorted(aside, key=lambda row: row.case)
+
+
+def _shown(pair: MaskPair, identifiers: Identifiers) -> MaskPair:
+    """Call a pair as the headers of its masks allow."""
+    masks = (path for path in (pair.reference, pair.pred) if path.suffix.lower() == ".dcm")
+    for path in masks:
+        pair = replace(pair, case=shown_file(pair.case, path, identifiers))
+    return pair
 
 
 def _masks(root: Path) -> list[_Mask]:
@@ -132,6 +152,11 @@ def _masks(root: Path) -> list[_Mask]:
         )
         for path in found
     ]
+
+
+def are_objects(pair: MaskPair) -> bool:
+    """Tell whether both masks are DICOM SEG or RTSTRUCT."""
+    return _is_object(pair.pred) and _is_object(pair.reference)
 
 
 def _is_object(path: Path) -> bool:

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, NoReturn
 from medseg.artefacts import SetAside
 from medseg.ensemble_folder import EnsembleFolder, Model, open_model
 from medseg.errors import ConfigError
+from medseg.identifiers import Identifiers, concealed
+from medseg.pipelines.arguments import read_memory
 from medseg.pipelines.logs import logging_to_stderr
 from medseg.pipelines.predict_case import name_targets, predict_cases
 from medseg.pipelines.predict_dicom import check_series, is_done, wanted_objects
 from medseg.pipelines.predict_inputs import STAGE, find_cases
+from medseg.pipelines.predict_quality import calibrations_of, tell_of_calibration
+from medseg.pipelines.predict_record import check_makers, maker_of, makers, tell_of_unknown
 from medseg.pipelines.predict_report import Pages, has_page, open_pages, write_index
 from medseg.pipelines.progress import Display
+from medseg.pipelines.shown_names import check_names_file, tell_of_hashes, write_names
 
 if TYPE_CHECKING:
     from medseg.dicom_out import Wanted
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DONE, SOME_SET_ASIDE = 0, 3
+KEPT = "give another folder with -o, or --overwrite to predict them anew"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,9 @@ def main(args: argparse.Namespace) -> int:
             dicom=wanted_objects(args),
             maps=args.maps,
             report=args.report,
+            identifiers=args.identifiers,
+            names=args.names,
+            memory=args.memory,
             display=display,
         )
         logger.info(
@@ -93,6 +102,9 @@ def predict(
     dicom: Wanted | None = None,
     maps: Sequence[MapName] = (),
     report: bool = False,
+    identifiers: Identifiers = "drop",
+    names: Path | None = None,
+    memory: str = "auto",
     display: Display | None = None,
 ) -> Predicted:
     """Segment files with a trained model, each on its own grid.
@@ -110,7 +122,7 @@ def predict(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     overwrite : bool
-        False skips what is there already, so that a stopped run goes on where it was.
+        False skips what this model made already, so that a stopped run goes on where it was.
     folds : sequence of int
         Networks of a cross-validation that predict; none given: all, together.
     dicom : Wanted, optional
@@ -120,6 +132,14 @@ def predict(
     report : bool
         Write a page for each case into ``OUT/report/cases`` and their list beside it; with DICOM
         objects also as Encapsulated PDF, where PDF can be made.
+    identifiers : {"drop", "hash", "keep"}
+        ``drop`` and ``hash``: a DICOM case whose name holds what the header says of the patient is
+        called by a hash, the same in every call; ``keep``: by its file or folder.
+    names : Path, optional
+        CSV file that gets a row per case: its id, its input, its series.
+    memory : str
+        Memory of the device that a prediction may use, such as ``8GB``; ``auto``: a share of what
+        is free.
     display : Display, optional
         Shows progress.
 
@@ -131,34 +151,47 @@ def predict(
     Raises
     ------
     ConfigError
-        If the model, the input or the device cannot be used; nothing has been written.
+        If the model, the input or the device cannot be used, or another model made outputs that
+        are there; nothing has been written.
     """
+    limit = read_memory(memory)
     folder = _open_model(model, folds)
     document = folder.document
     ndim = len(document.tiles.patch_size)
-    cases, aside = find_cases(source, document.data.channels, ndim)
+    if names:
+        check_names_file(names, out)
+    cases, aside = find_cases(source, document.data.channels, ndim, identifiers)
+    aside = tuple(replace(one, reason=concealed(one.reason)) for one in aside)
+    tell_of_hashes(cases)
     check_maps(maps, folder)
     if dicom:
         check_series(cases)
     pages, dicom = wanted_pages(folder, dicom, report=report)
-    targets = name_targets(cases, out, ndim)
+    targets, maker = name_targets(cases, out, ndim), maker_of(folder)
+    made = {} if overwrite else makers(out, targets.values())
+    check_makers(out, made, maker, KEPT)
+    if names:
+        write_names(names, cases)
     done = {c for c, p in targets.items() if is_done(p, dicom) and has_page(p, c, pages)}
     skipped = [] if overwrite else [path for case, path in targets.items() if case in done]
     waiting = [case for case in cases if targets[case.id] not in skipped]
     if skipped:
         logger.info("%d of %d are there already and kept", len(skipped), len(cases))
+        tell_of_unknown(out, skipped, made)
     if not waiting:
         if pages:
             write_index(out, pages, aside)
         return Predicted(written=(), skipped=tuple(skipped), set_aside=aside)
-    predictor = _load(folder, device)
+    predictor = _load(folder, device, limit)
     written, failed = [], []
     with (display or Display(quiet=True)).open("predict", len(waiting), "case") as bar:
-        for outcome in predict_cases(waiting, folder, predictor, targets, bar, dicom, maps, pages):
+        for outcome in predict_cases(
+            waiting, folder, predictor, targets, bar, dicom, maps, pages, maker
+        ):
             if outcome.error is None:
                 written.append(targets[outcome.item.id])
             else:
-                reason = str(outcome.error)
+                reason = concealed(str(outcome.error))
                 failed.append(SetAside(case=outcome.item.id, stage=STAGE, reason=reason))
     aside = (*aside, *failed)
     if pages:
@@ -210,7 +243,7 @@ def _watch(args: argparse.Namespace) -> NoReturn:
     from medseg.pipelines.predict_watch import parse_every, watch
     from medseg.pipelines.signals import interruptible
 
-    every_s = parse_every(args.every)
+    every_s, limit = parse_every(args.every), read_memory(args.memory)
     if args.overwrite or len(args.input) != 1:
         raise ConfigError(
             "--watch takes one folder, and no --overwrite: what has an output is done"
@@ -218,8 +251,10 @@ def _watch(args: argparse.Namespace) -> NoReturn:
     dicom = wanted_objects(args)
     folder = _open_model(args.model, args.folds)
     check_maps(args.maps, folder)
+    if args.names:
+        check_names_file(args.names, args.out)
     pages, dicom = wanted_pages(folder, dicom, report=args.report)
-    predictor = _load(folder, args.device)
+    predictor = _load(folder, args.device, limit)
     with interruptible(), Display(quiet=True).open("predict", 0, "case") as bar:
         watch(
             folder,
@@ -231,6 +266,8 @@ def _watch(args: argparse.Namespace) -> NoReturn:
             dicom=dicom,
             maps=args.maps,
             pages=pages,
+            identifiers=args.identifiers,
+            names=args.names,
         )
 
 
@@ -247,11 +284,12 @@ def _open_model(model: Path, folds: Sequence[int]) -> Model:
     return folder
 
 
-def _load(folder: Model, device: str) -> Predictor | Mixture:
+def _load(folder: Model, device: str, memory: int | None) -> Predictor | Mixture:
     """Load a model onto a device; of an ensemble every part."""
     from medseg.export.load import load_predictor
     from medseg.inference.mixture import Mixture
 
+    tell_of_calibration(calibrations_of(folder))
     if isinstance(folder, EnsembleFolder):
-        return Mixture([load_predictor(part, device) for part in folder.parts])
-    return load_predictor(folder, device)
+        return Mixture([load_predictor(part, device, memory) for part in folder.parts])
+    return load_predictor(folder, device, memory)

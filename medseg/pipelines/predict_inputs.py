@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.artefacts import SetAside
 from medseg.case import Case, ImageFile
-from medseg.errors import ConfigError, FormatError
+from medseg.errors import ConfigError
+from medseg.identifiers import Identifiers
+from medseg.pipelines.shown_names import shown_cases, shown_series
 
 STAGE = "predict"
 
 
 LISTS = (".txt", ".csv")
 """Suffixes of files that list what to predict."""
+SHOWN = 3
 
 
 def find_cases(
-    sources: Path | Sequence[Path], channels: Sequence[str], ndim: int
+    sources: Path | Sequence[Path],
+    channels: Sequence[str],
+    ndim: int,
+    identifiers: Identifiers = "drop",
 ) -> tuple[tuple[Case, ...], tuple[SetAside, ...]]:
     """List the cases of files, folders and lists, in name order.
 
@@ -30,7 +37,8 @@ def find_cases(
       several channels, one file that holds them all is a case (a 4-D NIfTI, a colour image), and so
       are the files ``<case>_<channel name>`` or ``<case>_0000``, ``<case>_0001``, ... together.
     - Each DICOM series in the folder or below is one case, named by its folder; where a folder
-      holds several, by the end of the SeriesInstanceUID too.
+      holds several, by the end of the SeriesInstanceUID too. One with a damaged file is set aside;
+      of one that holds several volumes of the same slices (echoes, phases) each is a case.
 
     Parameters
     ----------
@@ -39,6 +47,9 @@ def find_cases(
         The model's channel names, in order.
     ndim : int
         2 for a model of photographs, else 3.
+    identifiers : {"drop", "hash", "keep"}
+        A DICOM case whose name holds what the header says of the patient is called by a hash, the
+        same every time, but for ``keep``; see `medseg.identifiers`.
 
     Returns
     -------
@@ -48,7 +59,8 @@ def find_cases(
     Raises
     ------
     ConfigError
-        If there is nothing to predict, a list is wrong, or two cases would have one name.
+        If there is nothing to predict, nothing of it is whole, a list is wrong, or two cases would
+        have one name.
     """
     named, paths = _unfold(sources, channels)
     for path in paths:
@@ -62,9 +74,16 @@ def find_cases(
     else:
         grouped, aside = group_channels(files, channels)
         cases += grouped
+    cases = shown_cases(cases, identifiers)
     for folder in (path for path in paths if path.is_dir()):
-        found, unreadable = _folder_cases(folder, channels, ndim)
+        found, unreadable = _folder_cases(folder, channels, ndim, identifiers)
         cases, aside = [*cases, *found], [*aside, *unreadable]
+    if aside and not cases:
+        raise ConfigError(
+            "nothing can be predicted, so nothing was written: "
+            + "; ".join(row.reason for row in aside[:SHOWN])
+            + (f"; and {len(aside) - SHOWN} more" if len(aside) > SHOWN else "")
+        )
     _check_names(cases)
     return tuple(sorted(cases, key=lambda case: case.id)), tuple(aside)
 
@@ -75,13 +94,13 @@ def image_files(folder: Path, ndim: int) -> list[Path]:
 
 
 def _folder_cases(
-    folder: Path, channels: Sequence[str], ndim: int
+    folder: Path, channels: Sequence[str], ndim: int, identifiers: Identifiers
 ) -> tuple[list[Case], list[SetAside]]:
     """List the cases of one folder; refuse one that holds nothing."""
     cases, aside = group_channels(image_files(folder, ndim), channels)
     if ndim == 3:
         for below in [folder, *sorted(p for p in folder.rglob("*") if p.is_dir())]:
-            series, unreadable = series_cases(below, folder)
+            series, unreadable = series_cases(below, folder, identifiers)
             cases, aside = [*cases, *series], [*aside, *unreadable]
     if not cases and not aside:
         kinds = "PNG, JPEG or TIFF image" if ndim == 2 else "NIfTI, NRRD or MHA file, nor a DICOM"
@@ -202,20 +221,33 @@ def _is_image(path: Path, ndim: int) -> bool:
     return is_volume_file(path) if ndim == 3 else path.suffix.lower() in SUFFIXES
 
 
-def series_cases(folder: Path, source: Path) -> tuple[list[Case], list[SetAside]]:
+def series_cases(
+    folder: Path, source: Path, identifiers: Identifiers = "drop"
+) -> tuple[list[Case], list[SetAside]]:
     """Make a case of each DICOM series in a folder, named by its place below ``source``."""
     from medseg.io.dicom import list_series
+    from medseg.readers.common import as_id
+    from medseg.readers.dicom import volume_cases
 
     name = "_".join(folder.relative_to(source).parts) or folder.resolve().name
-    try:
-        found = list_series(folder)
-    except FormatError as error:
-        return [], [SetAside(case=name, stage=STAGE, reason=f"case {name}: {error}")]
-    cases = []
-    for uid in found:
-        own = name if len(found) == 1 else f"{name}_{uid.rpartition('.')[2]}"
-        cases.append(Case(id=own, image=(ImageFile(path=folder, series=uid or None),)))
-    return cases, []
+    found = list_series(folder)
+    ends = {uid: as_id(uid.rpartition(".")[2]) for uid in found}
+    if len(set(ends.values())) < len(found):
+        ends = {uid: as_id(uid) for uid in found}
+    cases: list[Case] = []
+    aside: list[SetAside] = []
+    for uid, info in found.items():
+        own = name if len(found) == 1 else f"{name}_{ends[uid]}"
+        if info.damage is not None:
+            own = shown_series(own, info, folder, source, identifiers)
+            aside.append(SetAside(case=own, stage=STAGE, reason=f"case {own}: {info.damage}"))
+            continue
+        for case in volume_cases(
+            Case(id=own, image=(ImageFile(path=folder, series=uid or None),)), info
+        ):
+            shown = shown_series(case.id, info, folder, source, identifiers)
+            cases.append(replace(case, id=shown))
+    return cases, aside
 
 
 def _check_names(cases: Sequence[Case]) -> None:

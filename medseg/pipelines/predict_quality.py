@@ -39,7 +39,7 @@ def expect(
     scheme: LabelScheme,
     calibrations: Sequence[Calibration],
 ) -> tuple[ExpectedDice, ...]:
-    """Judge a finished prediction and say so in the log.
+    """Judge a finished prediction and say so in the log, in a line.
 
     Parameters
     ----------
@@ -53,9 +53,36 @@ def expect(
     calibrations : sequence of Calibration
     """
     from medseg.metrics.expected_dice import clues_left, estimates
-    from medseg.reporting.quality import estimate_sentences
 
     found = estimates(calibrations, clues_left(clues, pred, scheme))
-    for sentence in estimate_sentences(found, calibrations):
-        logger.info("case %s: %s", case, sentence)
+    never = {one.structure for one in calibrations if one.reason}  # told once, for the model
+    said = [_in_short(one) for one in found if one.structure not in never]
+    if said:
+        logger.info("case %s: expected Dice: %s", case, ", ".join(said))
     return found
+
+
+def _in_short(one: ExpectedDice) -> str:
+    """Write an estimate for a line of the log."""
+    if one.value is None or one.reason:
+        return f"{one.structure} not assessable"
+    return f"{one.structure} {one.value:.2f} ({one.low:.2f} to {one.high:.2f})"
+
+
+def tell_of_calibration(calibrations: Sequence[Calibration]) -> None:
+    """Say once per model how good its estimates are, and of what there will be none."""
+    from medseg.reporting.quality import PERCENT
+
+    for one in calibrations:
+        if one.clue is None or one.reason:
+            logger.info("expected Dice of %s: not assessable: %s", one.structure, one.reason)
+        else:
+            logger.info(
+                "expected Dice of %s: off by %.3f on average on %d validation cases (guessing "
+                "their mean: %.3f); in brackets stands the %d %% interval",
+                one.structure,
+                one.error,
+                one.cases,
+                one.error_of_mean,
+                PERCENT,
+            )

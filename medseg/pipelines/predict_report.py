@@ -15,6 +15,7 @@ import medseg
 from medseg.artefacts import SetAside
 from medseg.expected import Calibration, ExpectedDice
 from medseg.pipelines.predict_quality import calibrations_of
+from medseg.pipelines.predict_record import describe_networks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +85,7 @@ def open_pages(folder: Model) -> Pages:
     return Pages(
         document=folder.document,
         about=About(
-            model=_describe(folder),
+            model=describe_networks(folder),
             version=medseg.__version__,
             info=folder.document.data,
             made=date.today().isoformat(),
@@ -191,18 +192,3 @@ def write_index(out: Path, pages: Pages, set_aside: Sequence[SetAside] = ()) -> 
     part = folder / ".index.html.partial"
     part.write_text(page, encoding="utf-8")
     return part.replace(folder / "index.html")
-
-
-def _describe(folder: Model) -> str:
-    """Say which networks predict, for the footer."""
-    from medseg.ensemble_folder import EnsembleFolder
-
-    if isinstance(folder, EnsembleFolder):
-        names = ", ".join(part.document.network.name for part in folder.parts)
-        return f"ensemble of {len(folder.parts)} models ({names})"
-    first, *others = folder.document.members
-    name = folder.document.network.name
-    if others:
-        folds = ", ".join(str(one.fold) for one in folder.document.members)
-        return f"{name}, mean of the folds {folds}"
-    return f"{name}, {first.best_step:,} of {first.steps:,} steps, fold {first.fold}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections import Counter
@@ -15,9 +16,12 @@ from medseg.artefacts import SetAside
 from medseg.case import Case
 from medseg.ensemble_folder import Model
 from medseg.errors import ConfigError
+from medseg.identifiers import Identifiers, concealed
 from medseg.pipelines.predict_case import name_targets, predict_cases
 from medseg.pipelines.predict_inputs import STAGE, group_channels, image_files, series_cases
+from medseg.pipelines.predict_record import check_makers, maker_of, makers, tell_of_unknown
 from medseg.pipelines.predict_report import Pages, write_index
+from medseg.pipelines.shown_names import tell_of_hashes, write_names
 from medseg.pipelines.store import read_json, write_json
 
 if TYPE_CHECKING:
@@ -32,6 +36,11 @@ logger = logging.getLogger(__name__)
 FAILURES = "watch_failures.json"
 """In OUT: what could not be predicted, why, and in which state the files were."""
 
+KEPT = (
+    "--watch keeps what is there: give another folder with -o, or make them anew first (predict "
+    "--overwrite, without --watch)"
+)
+
 Signature = tuple[tuple[str, int, int], ...]
 """Name, size and time of change of each file: equal signatures, equal files."""
 
@@ -42,7 +51,7 @@ class Failure:
 
     reason: str
     state: str
-    """Its signature, as text."""
+    """Digest of its signature: the names of files may be the patient's."""
 
 
 class Watcher:
@@ -57,11 +66,20 @@ class Watcher:
         Folder that is watched, and where predictions go.
     channels : sequence of str
     ndim : int
+    identifiers : {"drop", "hash", "keep"}
         As for `medseg.pipelines.predict_inputs.find_cases`.
     """
 
-    def __init__(self, source: Path, out: Path, channels: Sequence[str], ndim: int) -> None:
+    def __init__(
+        self,
+        source: Path,
+        out: Path,
+        channels: Sequence[str],
+        ndim: int,
+        identifiers: Identifiers = "drop",
+    ) -> None:
         self.source, self.out, self.channels, self.ndim = source, out, channels, ndim
+        self.identifiers: Identifiers = identifiers
         self.seen: dict[Path, Signature] = {}
         self.series: dict[Path, tuple[Signature, list[Case], list[SetAside]]] = {}
         stored = read_json(out / FAILURES)
@@ -96,9 +114,9 @@ class Watcher:
 
     def fail(self, name: str, reason: str, state: str) -> None:
         """Write down why a case was not predicted; say it once."""
-        failure = Failure(reason=reason, state=state)
+        failure = Failure(reason=concealed(reason), state=_digest(state))
         if self.failures.get(name) != failure:
-            logger.warning("set aside: %s", reason)
+            logger.warning("set aside: %s", failure.reason)
             self.failures[name] = failure
             self._write()
 
@@ -120,7 +138,7 @@ class Watcher:
 
     def _failed(self, case: Case) -> bool:
         failure = self.failures.get(case.id)
-        return failure is not None and failure.state == self.state(case)
+        return failure is not None and failure.state == _digest(self.state(case))
 
     def _settled(self, path: Path, before: Mapping[Path, Signature]) -> bool:
         """Tell whether a file or folder looks as it did at the last look; remember its look."""
@@ -133,7 +151,7 @@ class Watcher:
         now = self.seen[folder]
         known = self.series.get(folder)
         if known is None or known[0] != now:
-            known = (now, *series_cases(folder, self.source))
+            known = (now, *series_cases(folder, self.source, self.identifiers))
             self.series[folder] = known
         return known[1], known[2]
 
@@ -143,6 +161,10 @@ class Watcher:
 
     def _write(self) -> None:
         write_json(self.out / FAILURES, {n: asdict(f) for n, f in sorted(self.failures.items())})
+
+
+def _digest(state: str) -> str:
+    return hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
 
 
 def signature(path: Path) -> Signature:
@@ -167,6 +189,8 @@ def watch(
     dicom: Wanted | None = None,
     maps: Sequence[MapName] = (),
     pages: Pages | None = None,
+    identifiers: Identifiers = "drop",
+    names: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> NoReturn:
     """Predict what arrives until the user stops it (KeyboardInterrupt comes through).
@@ -190,28 +214,41 @@ def watch(
         Maps to write; see `medseg.pipelines.predict_case.predict_cases`.
     pages : Pages, optional
         Write a page for each case, and keep their list up to date.
+    identifiers, names
+        As for `medseg.pipelines.predict.predict`.
     sleep : callable
         Waits that long; tests put their own here.
 
     Raises
     ------
     ConfigError
-        If ``source`` is no folder, or is ``out``.
+        If ``source`` is no folder, or is ``out``, or ``out`` holds what another model predicted.
     """
+    from medseg.postprocess.export import prediction_name
+
     if not source.is_dir():
         raise ConfigError(f"{source}: --watch needs one folder that exists")
     if source.resolve() == out.resolve():
         raise ConfigError(f"{out}: is the folder that is watched; choose another with -o")
-    out.mkdir(parents=True, exist_ok=True)
-    document = folder.document
+    document, maker = folder.document, maker_of(folder)
     ndim = len(document.tiles.patch_size)
-    watcher = Watcher(source, out, document.data.channels, ndim)
+    there = sorted(out.glob(prediction_name("*", ndim)))
+    made = makers(out, there)
+    check_makers(out, made, maker, KEPT)
+    tell_of_unknown(out, there, made)
+    out.mkdir(parents=True, exist_ok=True)
+    watcher = Watcher(source, out, document.data.channels, ndim, identifiers)
     logger.info("watching %s every %g s; Ctrl-C ends it", source, every_s)
     while True:
         cases = watcher.look()
+        tell_of_hashes(cases)
+        if names and cases:
+            write_names(names, cases)
         states = {case.id: watcher.state(case) for case in cases}
         targets = name_targets(cases, out, ndim)
-        for outcome in predict_cases(cases, folder, predictor, targets, bar, dicom, maps, pages):
+        for outcome in predict_cases(
+            cases, folder, predictor, targets, bar, dicom, maps, pages, maker
+        ):
             name = outcome.item.id
             if outcome.error is None:
                 watcher.done(name)

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from medseg.artefacts import SetAside, StageTime
-from medseg.errors import RunBusyError
+from medseg.errors import ConfigError, RunBusyError
 from medseg.pipelines.store import (
     Places,
     leftovers,
@@ -121,15 +121,22 @@ class RunFolder:
         ------
         RunBusyError
             If another process is working here.
+        ConfigError
+            If the folder cannot be made or written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=LOCK_WAIT_S)
         except Timeout as error:
             raise RunBusyError(
                 f"{self.path}: another process is working in this run folder; wait until it has "
                 "ended, or give this run another 'experiment' name or --runs-dir"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path}: cannot be made or written ({error.strerror}); give --runs-dir a "
+                "folder that you may write"
             ) from error
         try:
             for path in leftovers(self.path):

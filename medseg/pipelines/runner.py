@@ -33,7 +33,14 @@ from medseg.pipelines.options import (
 )
 from medseg.pipelines.peak import peak_memory_mb
 from medseg.pipelines.progress import clock
-from medseg.pipelines.records import decisions_of, track, write_config, write_plan
+from medseg.pipelines.records import (
+    begin_record,
+    decisions_of,
+    keep_traceback,
+    track,
+    write_config,
+    write_plan,
+)
 from medseg.pipelines.runfolder import RunFolder, StageFolder, now
 from medseg.pipelines.signals import interruptible, stop_children
 from medseg.pipelines.wiring import Node, wire
@@ -105,7 +112,7 @@ class Runner:
                 logger.warning("interrupted; the same command goes on from here")
                 return self._outcome(INTERRUPTED)
             except Exception as error:
-                self._end("failed", concealed(str(error)))
+                self._end_failed(error)
                 raise
             self._end("done")
         outcome = self._outcome(DONE)
@@ -119,22 +126,7 @@ class Runner:
     def _begin(self, before: dict[str, Any]) -> dict[str, Any]:
         """Return the record of this run, going on from one that was killed."""
         write_config(self.folder.path / "config.yaml", self.experiment.resolved)
-        killed = before.get("status") in ("running", "interrupted")
-        recompute = before.get("recompute", {})
-        if not killed or recompute.get("asked") != self.asked:
-            recompute = {"asked": self.asked, "begun": {}, "done": []}
-        unfinished = before.get("status", "done") != "done"
-        return {
-            "experiment": self.experiment.name,
-            "status": "running",
-            "started": before.get("started", now()) if killed else now(),
-            "stages": {},
-            "set_aside": [],
-            "data": before.get("data", {}),
-            "mlflow": before.get("mlflow", {}) if unfinished else {},
-            "recompute": recompute,
-            "before": before,
-        }
+        return begin_record(self.experiment.name, self.asked, before)
 
     def _stage(self, node: Node) -> None:
         """Bring one stage to its result, and show it."""
@@ -219,12 +211,11 @@ class Runner:
         except MedsegError:
             raise
         except Exception as error:
-            errors = self.folder.path / "stages" / node.name / "errors"
-            errors.mkdir(parents=True, exist_ok=True)
-            (errors / "stage.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            file = self.folder.path / "stages" / node.name / "errors" / "stage.txt"
+            kept = keep_traceback(file, traceback.format_exc())
             raise StageError(
-                f"stage {node.name} failed: {type(error).__name__}: {error}; traceback in "
-                f"{errors / 'stage.txt'}; mend the cause and give the same command again"
+                f"stage {node.name} failed: {type(error).__name__}: {error}; {kept}; mend the "
+                "cause and give the same command again"
             ) from error
 
     def _open(self) -> None:
@@ -282,6 +273,13 @@ class Runner:
             self.tracker.finish(ends[status])  # type: ignore[arg-type]
         self._save()
 
+    def _end_failed(self, error: Exception) -> None:
+        """Close the record; where that fails too, the first error is the one that is told."""
+        try:
+            self._end("failed", concealed(str(error)))
+        except Exception as second:  # noqa: BLE001 - a full disk often is the cause of both
+            logger.warning("run.json does not say so: %s", concealed(str(second)))
+
     def _outcome(self, exit_code: int) -> Outcome:
         """Sum up."""
         aside = tuple(one for place in self.finished for one in place.set_aside())
@@ -295,7 +293,11 @@ class Runner:
         else:
             logger.info("done; results in %s", outcome.folder)
         if outcome.set_aside:
-            lines = [f"  {one.stage}: {one.reason}" for one in outcome.set_aside]
-            logger.warning(
-                "%d cases were set aside and are in no result:\n%s", len(lines), "\n".join(lines)
-            )
+            rows = [
+                f"  {one.stage}: case {one.case}, as told above"
+                if one.stage in self.ran
+                else f"  {one.stage}: {one.reason}"
+                for one in outcome.set_aside
+            ]
+            some = "1 case was" if len(rows) == 1 else f"{len(rows)} cases were"
+            logger.warning("%s set aside and in no result:\n%s", some, "\n".join(rows))

@@ -58,7 +58,7 @@ def config_schema(stages: Mapping[str, type]) -> dict[str, Any]:
         if not own:
             continue
         section = json_schema(kind)
-        definitions |= section.pop("$defs")
+        definitions = section.pop("$defs") | definitions  # a section of its own stands
         section["properties"] = {key: section["properties"][key] for key in own}
         section["required"] = [key for key in section.get("required", []) if key in own]
         definitions[kind.__name__] = {k: v for k, v in section.items() if v != []}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medseg.pipelines.arguments import add_config_arguments
 from medseg.pipelines.logs import logging_to_stderr
+from medseg.pipelines.store import read_json, write_text
 
 PAGE_WIDTH = 160
 """Columns where the output is no terminal."""
+TELLING = ("run.json", "config.yaml", "plan.yaml")
+"""Files of a run folder that say what the run was."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,15 +55,39 @@ def main(args: argparse.Namespace) -> int:
         options = Options(
             runs_dir=args.runs_dir, device=args.device, until=planner.name, display=display
         )
-        outcome = Runner(experiment, options).run()
+        experiment = replace(experiment, tracking=replace(experiment.tracking, enabled=False))
+        runner = Runner(experiment, options)
+        with unchanged(runner.folder.path, [node.name for node in runner.nodes]):
+            outcome = runner.run()
+            forecast = _read_forecast(outcome.folder, planner.name)
     if planner.writes in outcome.artefacts:
         plan = outcome.artefacts[planner.writes]
-        forecast = _read_forecast(outcome.folder, planner.name)
         if args.json:
             _print_json(plan, forecast)
         else:
             _print_tables(experiment.name, plan, forecast)
     return outcome.exit_code
+
+
+@contextmanager
+def unchanged(folder: Path, stages: Collection[str]) -> Iterator[None]:
+    """Put back what tells of a run that is beyond its plan: other settings are only looked at.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder; it may not be there.
+    stages : collection of str
+        Those up to the plan.
+    """
+    beyond = set(read_json(folder / "run.json").get("stages", {})) - set(stages)
+    files = [folder / name for name in TELLING] if beyond else []
+    before = {file: file.read_text(encoding="utf-8") for file in files if file.is_file()}
+    try:
+        yield
+    finally:
+        for file, text in before.items():
+            write_text(file, text)
 
 
 def _read_forecast(folder: Path, stage: str) -> Mapping[str, Any] | None:

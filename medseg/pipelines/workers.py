@@ -15,7 +15,9 @@ from typing import Any, Literal
 import psutil
 
 from medseg.errors import MissingExtraError, StageError
+from medseg.identifiers import hidden_words
 from medseg.pipelines.cases import Outcome
+from medseg.pipelines.concealed_output import conceal_here
 from medseg.team import POLL_S, Team, check_gpu, current
 
 logger = logging.getLogger(__name__)
@@ -98,7 +100,7 @@ def run_cluster(calls: Mapping[str, Callable[[], Outcome]], scheduler: str) -> I
     with ExitStack() as stack:
         stack.enter_context(_client(scheduler))
         stack.enter_context(parallel_config(backend="dask", wait_for_workers_timeout=60))
-        yield from _parallel(calls, -1)
+        yield from _parallel(_concealed(calls), -1)
 
 
 def run_team(
@@ -112,7 +114,7 @@ def run_team(
         If another process failed, as it does where it has no device of its own.
     """
     name = f"cases/{team.orders}"
-    team.order(_help_with, dict(calls), name, device)
+    team.order(_help_with, _concealed(calls), name, device)
     own = _free(calls, team, name)
     left = dict.fromkeys(calls)
     while left:
@@ -167,10 +169,22 @@ def _call(call: Callable[[], Outcome]) -> Outcome:
     return call()
 
 
+def _concealed(calls: Mapping[str, Callable[[], Outcome]]) -> dict[str, Callable[[], Outcome]]:
+    """Let what other processes write show no more of the patients than this one's log."""
+    words = hidden_words()
+    return {case: partial(_call_concealed, call, words) for case, call in calls.items()}
+
+
+def _call_concealed(call: Callable[[], Outcome], words: Mapping[str, str]) -> Outcome:
+    conceal_here(words)
+    return call()
+
+
 def _watched(calls: Mapping[str, Callable[[], Outcome]]) -> dict[str, Callable[[], Outcome]]:
     """Let the processes that run the calls end when this one is killed."""
     parent = os.getpid()
-    return {case: partial(_call_as_child, call, parent) for case, call in calls.items()}
+    concealed = _concealed(calls)
+    return {case: partial(_call_as_child, call, parent) for case, call in concealed.items()}
 
 
 def _call_as_child(call: Callable[[], Outcome], parent: int) -> Outcome:

@@ -167,8 +167,18 @@ class DevicePlan:
         arguments = settled(name, planned | dict(given))
         for key, value in arguments.items():
             rule = rules[key] if key in rules and key not in given else SET
-            self.decide(f"network.arguments.{key}", value, rule, f"patch {by(patch_size)}")
+            self.decide(f"network.arguments.{key}", value, rule, self._behind(key, patch_size))
         return NetworkSpec(name=name, arguments=arguments)
+
+    def _behind(self, key: str, patch_size: tuple[int, ...]) -> str:
+        """Name the data that a network argument follows from."""
+        if key == "in_channels":
+            labels = f" and {self.previous_classes} labels" if self.previous_classes else ""
+            return f"channels {', '.join(self.dataset.info.channels)}{labels}"
+        if key == "num_classes":
+            names = self.dataset.scheme.output_names
+            return f"outputs {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        return f"patch {by(patch_size)}"
 
     def _lighter(self, network: NetworkSpec, topology: Topology, batch_size: int) -> int:
         """Lower the planned batch of a network that could not be made light enough for a CPU."""

@@ -94,6 +94,8 @@ class Forecast:
     disk_gb: float
     """Resampled cases and checkpoints."""
     disk_free_gb: float
+    folds: int = 1
+    """Trainings, one after another."""
     warnings: tuple[str, ...] = ()
 
 
@@ -146,6 +148,7 @@ def make_forecast(
         preparing_gb=preparing_bytes(plan, dataset) / 1e9,
         disk_gb=disk / 1e9,
         disk_free_gb=room.disk / 1e9,
+        folds=budget.folds,
     )
     return replace(
         draft, warnings=tuple(_warnings(draft, room.where, disturbed=measured.disturbed))
@@ -230,7 +233,7 @@ def _warnings(forecast: Forecast, where: str, *, disturbed: bool) -> list[str]:
     found = []
     if forecast.patches_per_case < 1:
         found.append(
-            f"budget {forecast.budget} buys {thousands(forecast.steps)} steps, fewer than one "
+            f"budget {forecast.budget} buys {_steps_words(forecast)}, fewer than one "
             f"patch of each training case ({forecast.patches_per_case:.2g}); raise train.budget, "
             "or set fewer network.arguments.widths or a smaller patch_sample.patch_size"
         )
@@ -259,7 +262,7 @@ def forecast_rows(forecast: Forecast) -> list[tuple[str, str]]:
         ("device", f"{one.device}: {one.basis}"),
         ("network", f"{one.parameters / 1e6:.2f} M parameters"),
         ("time", f"{one.seconds_per_step:.3g} s a step, reading of patches not included"),
-        ("training", f"{_hours(one.hours)}: budget {one.budget}, {thousands(one.steps)} steps"),
+        ("training", f"{_hours(one.hours)}: budget {one.budget}, {_steps_words(one)}"),
         (
             "what it sees",
             f"{one.patches_per_case:.3g} patches of each training case, its voxels "
@@ -280,9 +283,16 @@ def forecast_words(forecast: Forecast) -> str:
     """Say the forecast in a line."""
     one = forecast
     return (
-        f"{_hours(one.hours)} for {thousands(one.steps)} steps of {one.seconds_per_step:.3g} s, "
+        f"{_hours(one.hours)} for {_steps_words(one)} of {one.seconds_per_step:.3g} s, "
         f"{_size(one.device_gb)} of memory, {_size(one.disk_gb)} on disk"
     )
+
+
+def _steps_words(forecast: Forecast) -> str:
+    """Write the steps, of each fold where there are several."""
+    noun = "step" if forecast.steps == 1 else "steps"
+    each = f"{forecast.folds} folds of " if forecast.folds > 1 else ""
+    return f"{each}{thousands(forecast.steps)} {noun}"
 
 
 def _hours(hours: float) -> str:

@@ -25,6 +25,11 @@ WIDTH_ARGUMENTS = (
     "low_channels",
 )
 """Constructor arguments that count channels, or scale them."""
+BESIDE_WIDTH: Mapping[str, tuple[str, ...]] = {
+    "dfanet": ("dense_width",),
+    "maskformer": ("channels",),
+}
+"""Those that a network's ``width`` does not multiply already; it does all others."""
 CPU_STEP_FLOPS = 150e9
 """Floating-point operations of one forward pass over a batch: what the planned U-Net takes."""
 LEAST_SCALE = 1 / 16
@@ -94,7 +99,11 @@ def affordable_batch(
 
 
 def width_defaults(spec: NetworkSpec) -> dict[str, Any]:
-    """Return the width arguments of a network that have a default and are not given."""
+    """Return the width arguments of a network that have a default and are not given.
+
+    Each channel is scaled once: where ``width`` multiplies a head's channels with the encoder's,
+    the argument that counts them is left out, also if ``width`` itself is given.
+    """
     from medseg.networks import NETWORKS
 
     build = NETWORKS.get(spec.name)
@@ -107,9 +116,12 @@ def width_defaults(spec: NetworkSpec) -> dict[str, Any]:
         known = {**own, **known}
         if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
             break  # what it does not name is not handed on to its base
+    counted: Sequence[str] = WIDTH_ARGUMENTS
+    if "width" in known:
+        counted = ("width", *BESIDE_WIDTH.get(spec.name, ()))
     return {
         key: known[key].default
-        for key in WIDTH_ARGUMENTS
+        for key in counted
         if key in known and key not in spec.arguments and _is_width(known[key].default)
     }
 

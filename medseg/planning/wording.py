@@ -18,6 +18,12 @@ def argument_rule(key: str, capacity: str) -> str:
         "num_classes": "background and labels, or the regions",
         "strides": "halve an axis while it has 8 voxels and is not twice as coarse as the finest",
         "kernel_sizes": "1 along an axis twice as coarse as the finest, until it is pooled level",
+        "deep_supervision": "the coarser levels of the decoder answer too, as in nnU-Net",
+        "residual": "residual blocks on a CPU, where training is short; else nnU-Net's plain ones",
+        "thin": "one convolution a side at full resolution on a CPU, where the time goes; else two",
+        "convs": "the paper's: 1, 2, 3, 3, ... a level",
+        "decoder_convs": "the paper's: as many as on the way down",
+        "img_size": "the patch, in whole pieces of 16 voxels",
     }
     return rules.get(key, capacity)
 

@@ -24,6 +24,7 @@ from medseg.readers.folders import read_folders
 from medseg.readers.lists import read_lists
 from medseg.readers.nnunet import read_nnunet
 from medseg.readers.pairs import read_pairs
+from medseg.readers.patients import hide_sources
 from medseg.readers.phantom import read_phantom
 from medseg.readers.scenes import read_scenes
 from medseg.readers.table import read_table
@@ -101,4 +102,6 @@ def read_cases(manifest: Manifest) -> list[Case]:
     options: Any = validate(kind, document, error=ManifestError)
     values = {name: getattr(options, name) for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
     cases = READERS[manifest.reader](manifest.root, manifest, **values)
+    if manifest.reader != "dicom":  # which names its cases itself
+        hide_sources(cases, manifest)
     return without_patients(cases, manifest.identifiers)

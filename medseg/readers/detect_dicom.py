@@ -11,6 +11,7 @@ from medseg.errors import FormatError, ManifestError
 from medseg.io.dicom import is_dicom
 from medseg.io.dicom_headers import NOT_IMAGES, read_header
 from medseg.io.dicom_labels import label_objects, object_segments
+from medseg.io.segments import Segment
 from medseg.readers.common import VOLUME_ENDINGS, ending, some, stem
 from medseg.readers.dicom import folder_ids, series_folders
 from medseg.readers.layout import Layout, looks_like_labels
@@ -73,11 +74,15 @@ def _holds_slices(folder: Path) -> bool:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     if not any(is_dicom(path) for path in files[:3]):
         return False
+    return any(_holds_slice(path) for path in files)
+
+
+def _holds_slice(path: Path) -> bool:
+    """Tell whether a file is a DICOM image; a damaged one is set aside when it is read."""
     try:
-        kinds = (read_header(path).get("Modality") for path in files if is_dicom(path))
-        return any(kind not in NOT_IMAGES for kind in kinds)
-    except FormatError as error:
-        raise ManifestError(str(error)) from error
+        return is_dicom(path) and read_header(path).get("Modality") not in NOT_IMAGES
+    except FormatError:
+        return False
 
 
 def _about_labels(path: Path, root: Path) -> bool:
@@ -121,11 +126,19 @@ def _image_pattern(folder: Path, images: Sequence[Path], names: Sequence[str]) -
 
 
 def _objects(path: Path) -> tuple[Path, ...]:
-    """List the SEG and RTSTRUCT files that a path means."""
+    """List the SEG and RTSTRUCT files that a path means; none where one is damaged."""
     try:
         return label_objects(path)
-    except FormatError as error:
-        raise ManifestError(str(error)) from error
+    except FormatError:
+        return ()
+
+
+def _segments(path: Path) -> tuple[Segment, ...]:
+    """List the segments of an object; none where it is damaged."""
+    try:
+        return object_segments(path)
+    except FormatError:
+        return ()
 
 
 def _structures(folder: Path, label_dir: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -136,7 +149,7 @@ def _structures(folder: Path, label_dir: str, names: Sequence[str]) -> tuple[str
         place = folder / template.replace("{case}", name)
         objects = _objects(place) or _objects(place.with_name(f"{place.name}.dcm"))
         if objects:
-            found |= {segment.name for path in objects for segment in object_segments(path)}
+            found |= {segment.name for path in objects for segment in _segments(path)}
         elif place.is_dir():
             entries = [p for p in place.iterdir() if not p.name.startswith(".")]
             found |= {p.name for p in entries if p.is_dir()}

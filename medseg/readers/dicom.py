@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from medseg.case import Case, ImageFile, LabelPart, SegmentRule
+from medseg.case import Case, ImageFile, LabelPart, SegmentRule, VolumeRule
 from medseg.errors import FormatError, ManifestError
 from medseg.identifiers import Identity
 from medseg.io.dicom import SeriesInfo, list_series
@@ -29,6 +29,11 @@ class SeriesFolder:
     series: tuple[SeriesInfo, ...]
     """Those that are wanted; none where a rule was given that none fulfils."""
 
+    @property
+    def readable(self) -> bool:
+        """Whether any file of a series can be read."""
+        return any(info.readable for info in self.series)
+
 
 def read_dicom(
     root: Path,
@@ -37,6 +42,7 @@ def read_dicom(
     images: str = "**",
     modality: str | None = None,
     series: SeriesRule | None = None,
+    volume: VolumeRule | None = None,
     label_dir: str | None = None,
     structures: Mapping[str, tuple[str, ...]] | None = None,
     match: Literal["auto", "name", "code", "number"] = "auto",
@@ -47,7 +53,8 @@ def read_dicom(
     """List one case for each DICOM series; scouts (localisers) are left out.
 
     A case is named by its folder's path, less the parts that all folders share; where a folder
-    holds several series, the description is added. What is passed over is logged.
+    holds several series, the description is added. What is passed over is logged. A series of which
+    a file is damaged is listed, and set aside when it is read.
 
     Parameters
     ----------
@@ -63,6 +70,10 @@ def read_dicom(
         Which series of a folder to take, such as ``{modality: CT, description: "*portal*", pick:
         most_slices}``; folders where none fulfils it are passed over. Without it, a folder with an
         annotation must hold one series (of the manifest's modality).
+    volume : VolumeRule
+        Which volume of a series that holds several of the same slices (echoes, b-values, phases),
+        such as ``{b_value: 800}`` or ``{pick: first}``. Without it, each is a case of its own where
+        there is no annotation; a series with one must hold one volume.
     label_dir : str
         Where annotations are: ``<label_dir>/<case>``, or a path with ``{case}`` in it, such as
         ``{case}/MASKS_DICOM``; ``labels`` if that folder is there. What stands there may be one
@@ -81,18 +92,23 @@ def read_dicom(
     Raises
     ------
     ManifestError
-        If there is no series, several of a folder share an annotation, or an annotation is due
-        and not there.
+        If there is no series that is whole, several of a folder share an annotation, or an
+        annotation is due and not there.
     """
     if label_dir is None and (root / "labels").is_dir():
         label_dir = "labels"
     fixed = root / label_dir if label_dir and "{case}" not in label_dir else None
-    everything = series_folders(root, images, modality, skip=fixed)
+    everything = [
+        one
+        for one in series_folders(root, images, modality, skip=fixed)
+        if one.readable or not _about_labels(one.path, root, label_dir)
+    ]
     for one in everything:
         hide_words(one.path, [info.identity for info in one.series], manifest)
     folders = [_narrowed(one, series, manifest) for one in everything]
     folders = [folder for folder in folders if folder.series]
-    names = folder_ids([folder.path for folder in folders], root)
+    _check_some_whole(folders)
+    names = _names(folders, root)
     wanted = structures or {label.name: (label.name,) for label in manifest.labels}
     rule = SegmentRule(
         structures=structures,
@@ -108,7 +124,6 @@ def read_dicom(
     for folder, name in zip(folders, names, strict=True):
         parts = find_labels(root, label_dir, name, wanted, rule) if label_dir else ()
         ids = _series_ids(name, folder.series)
-        identities.update(zip(ids, (info.identity for info in folder.series), strict=True))
         if not parts:
             bare.append(name)
         elif len(ids) > 1:
@@ -118,15 +133,16 @@ def read_dicom(
                 "manifest's options, such as 'series: {description: \"*portal*\"}' (keys: "
                 "modality, description, number, pick), or move the others away"
             )
-        cases += [
-            Case(
+        for case, info in zip(ids, folder.series, strict=True):
+            whole = Case(
                 id=case,
-                image=(ImageFile(path=folder.path, series=info.uid or None),),
+                image=(ImageFile(path=folder.path, series=info.uid or None, volume=volume),),
                 label=parts,
                 group=info.patient or None,
             )
-            for case, info in zip(ids, folder.series, strict=True)
-        ]
+            made = volume_cases(whole, info) if not parts and volume is None else [whole]
+            identities |= {case.id: info.identity for case in made}
+            cases += made
     if bare and not unlabelled:
         raise ManifestError(f"{root}: no annotation under {label_dir} for {some(bare)}; add it")
     asked = f"DICOM series{f' of modality {modality}' if modality else ''} in folders {images}"
@@ -137,9 +153,32 @@ def read_dicom(
     return checked(cases, manifest, looked_for=asked)
 
 
+def volume_cases(case: Case, info: SeriesInfo) -> list[Case]:
+    """Make a case of each volume of a series; of a series of one volume, the case itself."""
+    (file,) = case.image
+    return [
+        replace(
+            case,
+            id=as_id(f"{case.id}_{volume.name}"),
+            image=(replace(file, volume=volume.rule()),),
+        )
+        for volume in info.volumes
+    ] or [case]
+
+
+def _check_some_whole(folders: Sequence[SeriesFolder]) -> None:
+    """Refuse a tree in which every series is damaged."""
+    damages = [info.damage for folder in folders for info in folder.series]
+    if damages and damages[0] and all(damages):
+        more = f" (and {len(damages) - 1} more series are damaged)" if len(damages) > 1 else ""
+        raise ManifestError(f"no series is whole: {damages[0]}{more}")
+
+
 def _narrowed(folder: SeriesFolder, rule: SeriesRule | None, manifest: Manifest) -> SeriesFolder:
     """Keep the series of a folder that are meant, and log the others."""
     slices = tuple(info for info in folder.series if not info.scout)
+    if not folder.readable:
+        return folder  # whether it fulfils a rule is not known
     if rule is not None:
         try:
             chosen = fitting_series(folder.path, folder.series, rule)
@@ -163,15 +202,26 @@ def series_folders(
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if hidden or (skip is not None and path.is_relative_to(skip)):
             continue
-        try:
-            listed = list_series(path)
-        except FormatError as error:
-            raise ManifestError(str(error)) from error
-        series = [s for s in listed.values() if modality in (None, s.modality)]
+        listed = list_series(path).values()
+        series = [s for s in listed if modality in (None, s.modality) or not s.readable]
         if series:
             ordered = tuple(sorted(series, key=lambda s: (s.number is None, s.number or 0, s.uid)))
             found.append(SeriesFolder(path=path, series=ordered))
     return found
+
+
+def _about_labels(path: Path, root: Path, label_dir: str | None) -> bool:
+    """Tell whether a folder is where annotations are."""
+    place = (label_dir or "").replace("{case}", "*")
+    return bool(place) and fnmatch.fnmatch(path.relative_to(root).as_posix(), place)
+
+
+def _names(folders: Sequence[SeriesFolder], root: Path) -> list[str]:
+    """Name folders; a damaged one that lies elsewhere than the others does not change their ids."""
+    depths = {len(folder.path.parts) for folder in folders if folder.readable}
+    paths = [f.path for f in folders if f.readable or len(f.path.parts) in depths]
+    named = dict(zip(paths, folder_ids(paths, root), strict=True))
+    return [named.get(f.path) or folder_ids([root, f.path], root)[1] for f in folders]
 
 
 def folder_ids(folders: Sequence[Path], root: Path) -> list[str]:
@@ -214,10 +264,11 @@ def find_labels(
         return (LabelPart(path=whole),)
     objects = place if place.is_dir() else place.with_name(f"{place.name}.dcm")
     try:
-        if label_objects(objects):
-            return (LabelPart(path=objects, segments=rule),)
-    except FormatError as error:
-        raise ManifestError(str(error)) from error
+        found = bool(label_objects(objects))
+    except FormatError:
+        found = True  # a damaged object: its case is set aside when it is read
+    if found:
+        return (LabelPart(path=objects, segments=rule),)
     if not place.is_dir():
         return ()
     entries = sorted(p for p in place.iterdir() if not p.name.startswith("."))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medseg.case import Case
-from medseg.identifiers import Identity, hide, hide_id, pseudonym
+from medseg.identifiers import Identity, case_pseudonym, hidden_words, hide_id, hide_patient
+from medseg.io.dicom_identity import read_identity
 from medseg.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def hide_ids(
         if identity.is_in(case.id):
             file = case.image[0]
             source = file.series or str(file.path.relative_to(manifest.root))
-            renamed[case.id] = pseudonym(f"{source}\0{case.id}", kind="case")
+            renamed[case.id] = case_pseudonym(case.id, source)
             fresh = hide_id(case.id, renamed[case.id]) or fresh
     if fresh:
         logger.info(
@@ -75,9 +75,43 @@ def hide_words(path: Path, identities: Sequence[Identity], manifest: Manifest) -
     """
     if manifest.identifiers == "keep":
         return
-    root = manifest.root
-    parts = path.relative_to(root).parts if path.is_relative_to(root) else path.parts
-    for one in (identity for identity in identities if not identity.removed):
-        words = [word for word in re.split(r"[\^=\s,]+", one.name) if one.is_in(word)]
-        spelled = [one.name, one.name.replace("^", " "), one.patient_id, one.birth_date]
-        hide([*(part for part in parts if one.is_in(part)), *spelled, *words], "[patient]")
+    files = [file.name for file in path.iterdir()] if path.is_dir() else []
+    for one in dict.fromkeys(identities):
+        hide_patient(one, [*_parts(path, manifest.root), *files])
+
+
+def hide_sources(cases: Sequence[Case], manifest: Manifest) -> None:
+    """Keep the patients of DICOM files out of messages where the ids are the user's own words.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        Of a table, say: their ids stay, since splits refer to them; some may be told of.
+    manifest : Manifest
+        ``identifiers: keep`` hides nothing.
+    """
+    if manifest.identifiers == "keep":
+        return
+    before, named = len(hidden_words()), 0
+    for case in cases:
+        for path in (file.path for file in case.image if _may_be_dicom(file.path)):
+            identity, _ = read_identity(path)
+            hide_words(path, [identity], manifest)
+            named += identity.is_in(case.id)
+    if named and len(hidden_words()) > before:
+        logger.info(
+            "%d of %d case ids hold the patient's id, name or a date of a DICOM header; written by "
+            "hand, they stay: choose others if they are not to be shown",
+            named,
+            len(cases),
+        )
+
+
+def _may_be_dicom(path: Path) -> bool:
+    return path.suffix.lower() in ("", ".dcm", ".ima") or path.is_dir()
+
+
+def _parts(path: Path, root: Path) -> tuple[str, ...]:
+    """Name the folders of a path from the data's root on."""
+    below = path.relative_to(root).parts if path.is_relative_to(root) else path.parts
+    return (root.resolve().name, *below)

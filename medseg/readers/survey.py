@@ -46,7 +46,7 @@ class Survey:
 
 
 def survey(cases: Sequence[Case]) -> Survey:
-    """Look into the first image and into the labels (all where they are small, else 20).
+    """Look into the first sound image and into the labels (all where they are small, else 20).
 
     Raises
     ------
@@ -56,8 +56,7 @@ def survey(cases: Sequence[Case]) -> Survey:
     annotated = [case for case in cases if case.label]
     if not annotated:
         raise ManifestError("no case has an annotation; add labels, or use 'medseg predict'")
-    first = annotated[0].image
-    ndim, channels, lowest = _look(first)
+    first, ndim, channels, lowest = _first_look(annotated)
     picture = first[0].path.is_file() and ending(first[0].path) in PICTURE_ENDINGS
     parts = [part for case in annotated for part in case.label]
     files = [part for part in parts if part.select is None and part.segments is None]
@@ -76,6 +75,17 @@ def survey(cases: Sequence[Case]) -> Survey:
         picture=picture,
         short_side=_short_side(annotated) if picture else 0,
     )
+
+
+def _first_look(cases: Sequence[Case]) -> tuple[Sequence[ImageFile], int, int, float]:
+    """Look into the first case that can be read; a damaged one is set aside by a run."""
+    damages = []
+    for case in cases[:ENOUGH]:
+        try:
+            return case.image, *_look(case.image)
+        except ManifestError as error:
+            damages.append(error)
+    raise damages[0]
 
 
 def _look(files: Sequence[ImageFile]) -> tuple[int, int, float]:

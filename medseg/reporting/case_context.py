@@ -9,7 +9,7 @@ from medseg.expected import Calibration
 from medseg.reporting.background import Background
 from medseg.reporting.case_report import CaseReport
 from medseg.reporting.quality import estimate_sentences
-from medseg.reporting.scan_checks import Check, TrainingScans, check_scan
+from medseg.reporting.scan_checks import AGAINST_TRAINING, Check, TrainingScans, check_scan
 from medseg.reporting.standing import Standing, standings
 from medseg.reporting.volume_interval import (
     VolumeInterval,
@@ -17,6 +17,7 @@ from medseg.reporting.volume_interval import (
     volume_errors,
     volume_interval,
 )
+from medseg.reporting.words import joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +64,10 @@ def case_contexts(
             usual=usual,
             intervals=case_intervals(report, errors),
             standings=standings(report, reports),
-            checks=_checks(report, training, modality),
-            estimate=estimate_sentences(
-                report.expected, calibrations, {s.structure: s.dice for s in report.scores}
-            ),
+            checks=checks,
+            estimate=_estimate(report, calibrations, checks),
         )
-        for report in reports
+        for report, checks in ((one, _checks(one, training, modality)) for one in reports)
     }
 
 
@@ -89,7 +88,7 @@ def lone_context(
     calibrations : sequence of Calibration
         What the estimates of quality rest on.
     """
-    errors = background.volume_errors
+    errors, checks = background.volume_errors, _checks(report, background.training, modality)
     return CaseContext(
         usual=background.usual,
         intervals={
@@ -97,9 +96,30 @@ def lone_context(
             for s in report.structures
             if errors
         },
-        checks=_checks(report, background.training, modality),
-        estimate=estimate_sentences(report.expected, calibrations),
+        checks=checks,
+        estimate=_estimate(report, calibrations, checks),
     )
+
+
+def _estimate(
+    report: CaseReport, calibrations: Sequence[Calibration], checks: Sequence[Check]
+) -> tuple[str, ...]:
+    """Say what quality to expect, and where the scan is of another kind than those of training."""
+    truth = {s.structure: s.dice for s in report.scores}
+    said = estimate_sentences(report.expected, calibrations, truth)
+    unlike = [
+        one.name.lower()
+        for one in checks
+        if one.state == "look here" and one.name in AGAINST_TRAINING
+    ]
+    shown = any(one.value is not None and not one.reason for one in report.expected)
+    if not shown or not unlike:
+        return said
+    doubt = (
+        f"This scan is unlike those of training ({joined(unlike)}). No estimate was tried on such "
+        "scans: what is expected here may be too good."
+    )
+    return (doubt, *said)
 
 
 def _checks(report: CaseReport, training: TrainingScans | None, modality: str) -> tuple[Check, ...]:

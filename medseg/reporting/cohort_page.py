@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medseg.artefacts import Decision, SetAside, StageTime
 from medseg.expected import Calibration
@@ -39,6 +39,7 @@ from medseg.reporting.render import About, render
 from medseg.reporting.scan_checks import TrainingScans
 from medseg.reporting.tables import SCORED_ROLES, headline_role
 from medseg.reporting.words import flags
+from medseg.trained import Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,8 @@ class Cohort:
     """What the stages before the report took."""
     calibrations: tuple[Calibration, ...] = ()
     """What the estimates of quality rest on."""
+    score: Score | None = None
+    """What decided which step of the model is kept; None without a model."""
 
     @property
     def role(self) -> Role | None:
@@ -96,6 +99,7 @@ def render_cohort_page(
     """
     role = cohort.role
     rows = cohort.summaries[role] if role is not None else []
+    by: Literal["dice", "iou"] = "iou" if cohort.score == "miou" else "dice"
     return render(
         "cohort.html.j2",
         cohort=cohort,
@@ -112,7 +116,8 @@ def render_cohort_page(
         estimates={r: {c.structure: c for c in cohort.estimate_checks(r)} for r in SCORED_ROLES},
         judged_from=JUDGED_FROM,
         percent=PERCENT,
-        worst_first=sorted(cohort.reports, key=_badness),
+        worst_first=sorted(cohort.reports, key=lambda report: _badness(report, by)),
+        sorted_by={"dice": "Dice", "iou": "IoU"}[by],
         counts={r: sum(c.role == r for c in cohort.reports) for r in _ROLES},
     )
 
@@ -120,10 +125,11 @@ def render_cohort_page(
 _ROLES: tuple[Role, ...] = ("test", "validation", "predict")
 
 
-def _badness(report: CaseReport) -> tuple[bool, float]:
-    """Return what sorts cases: the lowest mean Dice first, cases without any last."""
-    dice = [s.dice for s in report.scores if not math.isnan(s.dice)]
-    return not dice, statistics.fmean(dice) if dice else 0.0
+def _badness(report: CaseReport, metric: Literal["dice", "iou"]) -> tuple[bool, float]:
+    """Return what sorts cases: the lowest mean score first, cases without any last."""
+    values = [float(getattr(one, metric)) for one in report.scores]
+    known = [value for value in values if not math.isnan(value)]
+    return not known, statistics.fmean(known) if known else 0.0
 
 
 def _flag_counts(cohort: Cohort, modality: str) -> dict[str, int]:
@@ -156,13 +162,13 @@ def _charts(cohort: Cohort, role: Role | None) -> dict[str, Any]:
         if pairs:
             colors = structure_colors(cohort.reports)
             charts["estimate"] = (data_uri(estimate_chart(pairs, colors)), estimate_alt(checks))
-    several = len(cohort.histories) > 1
+    several, measure = len(cohort.histories) > 1, "IoU" if cohort.score == "miou" else "Dice"
     drawn = {fold: training_chart(file) for fold, file in sorted(cohort.histories.items())}
     training = [
         (
             data_uri(chart),
-            f"{f'Fold {fold}: t' if several else 'T'}raining loss and validation Dice over the "
-            "optimiser steps.",
+            f"{f'Fold {fold}: t' if several else 'T'}raining loss and validation {measure} over "
+            "the optimiser steps.",
         )
         for fold, chart in drawn.items()
         if chart is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,9 +12,16 @@ from medseg.errors import ConfigError
 from medseg.metrics.bootstrap import bootstrap_interval
 from medseg.metrics.paired import PairedComparison, compare_together, patient_differences
 from medseg.metrics.ranking import Better, Table, mean_ranks
+from medseg.reporting.comparison_checks import (
+    Missing,
+    doubts_of_references,
+    missing_cases,
+    nothing_shared,
+    nsd_tolerances,
+    patients_of,
+)
 from medseg.reporting.score_table import Key, ScoreTable
-
-NAMED = 3
+from medseg.trained import Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +70,6 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Missing:
-    """A case that a run lacks and another has."""
-
-    run: str
-    case: str
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """All that the comparison report says."""
 
@@ -83,6 +81,7 @@ class Comparison:
     """How many patients they are of; None where no run says it."""
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
+    """The one that decides comes first."""
     rows: tuple[Row, ...]
     ranks: Mapping[str, float]
     """Run to mean rank over all cases, labels and metrics; the best first."""
@@ -90,6 +89,10 @@ class Comparison:
     """Metric to run to mean rank over its cases and labels."""
     missing: tuple[Missing, ...]
     warnings: tuple[str, ...]
+    score: Score = "dice"
+    """What chose the networks of the runs; of photographs the mIoU."""
+    set_miou: Mapping[str, float] = field(default_factory=dict)
+    """Run to the mIoU over all pixels of its set, where every run has one."""
 
     @property
     def tests(self) -> int:
@@ -115,22 +118,24 @@ def compare_tables(tables: Sequence[ScoreTable], split: str) -> Comparison:
     scores = {table.name: table.splits[split] for table in tables}
     shared = [key for key in scores[tables[0].name] if all(key in one for one in scores.values())]
     if not shared:
-        raise ConfigError(_nothing_shared(scores, split))
-    metrics, warnings = _metrics(tables)
+        raise ConfigError(nothing_shared(scores, split))
+    by_iou = all(table.score == "miou" for table in tables)
+    metrics, warnings = _metrics(tables, first="iou" if by_iou else "dice")
+    set_known = all(split in table.set_miou for table in tables)
     labels = tuple(dict.fromkeys(label for label, _ in shared))
     cells: dict[tuple[str, str], Table] = {}
     for label in labels:
         cases = [case for other, case in shared if other == label]
-        tolerances = _tolerances(one[label, case] for one in scores.values() for case in cases)
+        tolerances = nsd_tolerances(one[label, case] for one in scores.values() for case in cases)
         for metric in metrics:
             if metric == "nsd" and len(tolerances) > 1:
                 shown = ", ".join(f"{t:g}" for t in tolerances)
                 warnings.append(f"{label}: NSD left out, its tolerance differs ({shown})")
                 continue
             cells[label, metric] = _cell(scores, label, cases, metric)
-    warnings += _warn_of_data(tables, scores, shared)
+    warnings += doubts_of_references(tables, scores, shared)
     kept = tuple(dict.fromkeys(case for _, case in shared))
-    patients, doubts = _patients(tables, kept)
+    patients, doubts = patients_of(tables, kept)
     warnings += doubts
     ranked = {
         metric: [(cell, METRICS[m].better) for (_, m), cell in cells.items() if m == metric]
@@ -146,40 +151,11 @@ def compare_tables(tables: Sequence[ScoreTable], split: str) -> Comparison:
         rows=_rows(cells, tuple(scores), patients),
         ranks=mean_ranks([entry for entries in ranked.values() for entry in entries]),
         metric_ranks={metric: mean_ranks(entries) for metric, entries in ranked.items() if entries},
-        missing=_missing(scores),
+        missing=missing_cases(scores),
         warnings=tuple(warnings),
+        score="miou" if by_iou else "dice",
+        set_miou={t.name: t.set_miou[split] for t in tables} if set_known else {},
     )
-
-
-def _patients(
-    tables: Sequence[ScoreTable], cases: Sequence[str]
-) -> tuple[dict[str, str], list[str]]:
-    """Return whose scan each case is, and a warning where the runs tell it differently.
-
-    The first run that names patients decides; only which cases belong together matters, since
-    every run may have named the patients anew.
-    """
-    named = [table for table in tables if any(case in table.patients for case in cases)]
-    if not named:
-        return {}, []
-    first = named[0]
-    joined = [_together(table, cases) for table in named]
-    others = [t.name for t, one in zip(named, joined, strict=True) if one != joined[0]]
-    doubts = []
-    if others:
-        doubts.append(
-            f"{', '.join(others)} and {first.name} do not agree on which cases are of one patient; "
-            f"taken from {first.name}"
-        )
-    return {c: f"patient {first.patients[c]}" for c in cases if c in first.patients}, doubts
-
-
-def _together(table: ScoreTable, cases: Sequence[str]) -> set[frozenset[str]]:
-    """Return the cases of each patient."""
-    found: dict[str, set[str]] = {}
-    for case in cases:
-        found.setdefault(table.patients.get(case, f"\0{case}"), set()).add(case)
-    return {frozenset(members) for members in found.values()}
 
 
 def _rows(
@@ -233,10 +209,10 @@ def _row(
     )
 
 
-def _metrics(tables: Sequence[ScoreTable]) -> tuple[tuple[str, ...], list[str]]:
+def _metrics(tables: Sequence[ScoreTable], first: str) -> tuple[tuple[str, ...], list[str]]:
     """Return the metrics that every run has, and a warning for those that some lack."""
     found, warnings = [], []
-    for metric in METRICS:
+    for metric in sorted(METRICS, key=lambda name: name != first):  # the others keep their order
         lacking = [table.name for table in tables if metric not in table.columns]
         if not lacking:
             found.append(metric)
@@ -261,67 +237,3 @@ def _cell(
         run: {case: size(rows[label, case][metric]) for case in cases}
         for run, rows in scores.items()
     }
-
-
-def _missing(scores: Mapping[str, Mapping[Key, object]]) -> tuple[Missing, ...]:
-    """List per run the cases, with their labels, that another run has."""
-    every = dict.fromkeys(key for rows in scores.values() for key in rows)
-    found: dict[tuple[str, str], list[str]] = {}
-    for run, rows in scores.items():
-        for label, case in every:
-            if (label, case) not in rows:
-                found.setdefault((run, case), []).append(label)
-    return tuple(
-        Missing(run=run, case=case, labels=tuple(labels)) for (run, case), labels in found.items()
-    )
-
-
-def _nothing_shared(scores: Mapping[str, Mapping[Key, object]], split: str) -> str:
-    """Say what the runs have instead of a common case."""
-    parts = []
-    for run, rows in scores.items():
-        names = [f"{case} ({label})" for label, case in rows]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        parts.append(f"{run} has {', '.join(names[:NAMED])}{more}")
-    return (
-        f"no case and label of split {split} is in every run: {'; '.join(parts)}; compare runs "
-        "over the same data and split"
-    )
-
-
-def _tolerances(rows: Iterable[Mapping[str, float]]) -> list[float]:
-    """Return the different tolerances of the NSD; a row may leave its cell empty."""
-    found = {row.get(f"nsd_tolerance_{unit}", math.nan) for row in rows for unit in ("mm", "px")}
-    return sorted(value for value in found if not math.isnan(value))
-
-
-def _warn_of_data(
-    tables: Sequence[ScoreTable],
-    scores: Mapping[str, Mapping[Key, Mapping[str, float]]],
-    shared: Sequence[Key],
-) -> list[str]:
-    """Warn where the runs may not have been judged by the same references."""
-    warnings = []
-    digests = {str(t.data["digest"]) for t in tables if t.data.get("digest")}
-    if len(digests) > 1:
-        warnings.append("the runs report different data (their fingerprints differ)")
-    if len({t.data["origin"] for t in tables if t.data.get("origin")} & {"real", "SYNTHETIC"}) > 1:
-        warnings.append("some runs are of real and some of SYNTHETIC data")
-    for column in ("reference_volume_ml", "reference_volume_px"):
-        other = [
-            key
-            for key in shared
-            if not _equal([rows[key].get(column, math.nan) for rows in scores.values()])
-        ]
-        if other:
-            warnings.append(
-                f"{len(other)} case(s) have another {column} in another run, such as "
-                f"{other[0][1]} ({other[0][0]}): were they scored against the same reference?"
-            )
-    return warnings
-
-
-def _equal(values: Sequence[float]) -> bool:
-    """Tell whether the defined ones of some values are the same, but for rounding."""
-    known = [v for v in values if not math.isnan(v)]
-    return all(math.isclose(v, known[0], rel_tol=1e-6, abs_tol=1e-9) for v in known)

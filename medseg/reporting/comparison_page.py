@@ -45,6 +45,8 @@ def write_comparison(
         {
             "runs": comparison.runs,
             "split": comparison.split,
+            "score": comparison.score,
+            "set_miou": comparison.set_miou,
             "cases": comparison.cases,
             "patients": comparison.patients,
             "tests": comparison.tests,

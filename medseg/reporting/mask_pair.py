@@ -12,8 +12,14 @@ from medseg.errors import CaseError, FormatError
 from medseg.geometry.orientation import GridMismatchError, reorient_to, to_closest_ras
 from medseg.geometry.volume import Volume
 from medseg.io.classes import StoredValues, classes_of, values_in
-from medseg.io.dicom_labels import label_objects, read_objects_as_mask
+from medseg.io.dicom_labels import (
+    grid_of_objects,
+    label_objects,
+    object_segments,
+    read_objects_as_mask,
+)
 from medseg.io.picture import SUFFIXES, read_mask
+from medseg.io.segments import Segment
 from medseg.io.volumes import read_volume
 from medseg.labels import LabelScheme
 from medseg.reporting.assess import AssessedCase, describe_case
@@ -62,6 +68,32 @@ def assess_values(out: Path, name: str, pred: Path, reference: Path) -> PairValu
             )
         found[side] = tuple(values)
     return PairValues(**found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSegments:
+    """The segments of two DICOM objects."""
+
+    pred: tuple[Segment, ...]
+    reference: tuple[Segment, ...]
+
+
+def assess_segments(out: Path, name: str, pred: Path, reference: Path) -> PairSegments:  # noqa: ARG001
+    """List the segments of a case's masks, which are both DICOM objects.
+
+    Parameters
+    ----------
+    out, name
+        Not used; nothing is written.
+    pred, reference : Path
+        SEG or RTSTRUCT.
+
+    Raises
+    ------
+    FormatError
+        If an object is damaged.
+    """
+    return PairSegments(pred=object_segments(pred), reference=object_segments(reference))
 
 
 def assess_pair(
@@ -131,7 +163,13 @@ def assess_pair(
         None,
         out,
     )
-    report = replace(report, notes=_notes(stored, scheme, select))
+    notes = _notes(stored, scheme, select)
+    if label_objects(pred) and label_objects(reference):
+        notes += (
+            "Both masks are DICOM objects: they were compared on the grid of their frames, so "
+            "where the scan ends is not known.",
+        )
+    report = replace(report, notes=notes)
     return AssessedCase(folder=out, report=save_report(report, out))
 
 
@@ -155,16 +193,19 @@ def read_mask_volume(path: Path) -> Volume:
 
 
 def _read_masks(pred: Path, reference: Path, scheme: LabelScheme | None) -> tuple[Volume, Volume]:
-    """Read two masks; a DICOM SEG or RTSTRUCT is laid over the voxels of the other one."""
+    """Read two masks; a DICOM SEG or RTSTRUCT is laid over the voxels of the other one.
+
+    Two of them are laid over the voxels of their frames.
+    """
     objects = [bool(label_objects(path)) for path in (pred, reference)]
+    table = None if scheme is None else replace(scheme, ignore_value=None, label_map=None)
     if all(objects):
-        raise FormatError(
-            f"{pred} and {reference} are both DICOM objects, which hold no grid of the whole scan",
-            "give one of the two as a volume (NIfTI, NRRD, MHA) on the scan's grid",
+        grid = grid_of_objects(pred, reference)
+        return read_objects_as_mask(pred, grid, table), read_objects_as_mask(
+            reference, grid, scheme
         )
     if objects[0]:
         truth = read_mask_volume(reference)
-        table = None if scheme is None else replace(scheme, ignore_value=None, label_map=None)
         return read_objects_as_mask(pred, truth.grid, table), truth
     guess = read_mask_volume(pred)
     if objects[1]:

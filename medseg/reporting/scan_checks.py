@@ -51,6 +51,10 @@ class TrainingScans:
     by one, so that their scale tells nothing."""
 
 
+AGAINST_TRAINING = ("Orientation", "Voxel spacing", "Intensities")
+"""Checks that compare a scan with those of training."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One check of a scan and how it came out."""
@@ -119,8 +123,8 @@ def check_scan(
     checks = [_field_of_view(facts, modality)]
     if training is None:
         why = "nothing is known of the training scans"
-        names = ("Orientation", "Voxel spacing", "Intensities")
-        return (*checks, *(Check(name=n, state="not assessable", text=why) for n in names))
+        unknown = (Check(name=n, state="not assessable", text=why) for n in AGAINST_TRAINING)
+        return (*checks, *unknown)
     return (
         *checks,
         _orientation(facts, training),
@@ -170,7 +174,8 @@ def _spacing(spacing: Sequence[float], training: TrainingScans) -> Check:
         for s, a, b in zip(spacing, low, high, strict=True)
     ]
     own = TIMES.join(f"{s:.2f}" for s in spacing)
-    known = TIMES.join(f"{a:.2f} to {b:.2f}" for a, b in zip(low, high, strict=True))
+    sides = [(f"{a:.2f}", f"{b:.2f}") for a, b in zip(low, high, strict=True)]
+    known = TIMES.join(a if a == b else f"{a} to {b}" for a, b in sides)
     text = f"{own} mm; training scans {known} mm"
     return Check(name="Voxel spacing", state="look here" if any(outside) else "passed", text=text)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import ConfigError
+from medseg.trained import Score
 
 KEYS = ("case", "label", "split")
 TEXT = frozenset({*KEYS, "fold", "status", "patient"})
@@ -34,6 +35,10 @@ class ScoreTable:
     """Case to patient, where the table names one."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """What the summary.json beside the table says of the data set; empty without one."""
+    score: Score = "dice"
+    """What decides, as that file has it."""
+    set_miou: Mapping[str, float] = field(default_factory=dict)
+    """Of photographs: split to the mIoU over all its pixels."""
 
 
 def read_score_table(file: Path, name: str) -> ScoreTable:
@@ -89,8 +94,22 @@ def read_score_table(file: Path, name: str) -> ScoreTable:
                 f"{place}: case {key[1]} is of two patients ({patients[key[1]]}, {patient}); "
                 "correct the column patient"
             )
+    summary = _summary(file)
+    data, pixels = _part(summary, "data"), _part(summary, "pixels")
+    by_split = {"validation": _part(pixels, "validation"), str(summary.get("headline")): pixels}
     return ScoreTable(
-        name=name, columns=columns, splits=splits, patients=patients, data=_data(file)
+        name=name,
+        columns=columns,
+        splits=splits,
+        patients=patients,
+        data=data,
+        # reports of earlier versions do not say what decides: photographs are judged by mIoU
+        score="miou" if summary.get("score", "miou" if pixels else "dice") == "miou" else "dice",
+        set_miou={
+            split: float(one["miou"])
+            for split, one in by_split.items()
+            if isinstance(one.get("miou"), int | float)
+        },
     )
 
 
@@ -122,10 +141,15 @@ def _value(text: str | None, column: str, place: str) -> float:
         ) from None
 
 
-def _data(file: Path) -> dict[str, Any]:
-    """Return what the report says of its data; a table from another tool has no such file."""
+def _summary(file: Path) -> dict[str, Any]:
+    """Return the summary.json beside a table; a table from another tool has none."""
+    found = None
     with suppress(FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         found = json.loads(file.with_name("summary.json").read_text(encoding="utf-8"))
-        data = found.get("data") if isinstance(found, dict) else None
-        return data if isinstance(data, dict) else {}
-    return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _part(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a mapping within a document; an empty one where it is something else."""
+    found = document.get(key)
+    return found if isinstance(found, dict) else {}

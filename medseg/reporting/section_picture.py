@@ -19,6 +19,8 @@ from medseg.reporting.figure import new_figure, png_bytes
 from medseg.reporting.outline import outlines
 
 LONG_SIDE_INCHES, SHORT_SIDE_INCHES = 3.8, 0.9
+ENLARGED = 2.0
+"""Pixels per voxel above which grey values are interpolated, as viewers do; outlines are not."""
 HALO = "#000000"
 DASHES = (0, (4, 2))
 
@@ -69,8 +71,15 @@ def draw_section(
     figure.set_facecolor("black")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
+    shown = figure.get_size_inches() * figure.dpi / (cols, rows)
     axes.imshow(
-        picture, cmap="gray", vmin=low, vmax=high, extent=(0, width, height, 0), aspect="equal"
+        picture,
+        cmap="gray",
+        vmin=low,
+        vmax=high,
+        extent=(0, width, height, 0),
+        aspect="equal",
+        interpolation="bilinear" if shown.min() > ENLARGED else None,
     )
     for contour in contours:
         _draw_contour(axes, contour, frame.pixel)

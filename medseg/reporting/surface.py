@@ -27,6 +27,10 @@ Field = NDArray[np.float32]
 
 LONGEST = 144
 """Samples along the longest side of the structures."""
+MARGIN = 1 / 12
+"""Of that side, left empty around them for the letters."""
+FINEST = 4
+"""Samples along the shortest side of a voxel, at most."""
 LEVEL = 0.5
 GLASS = 0.4
 """Opacity of an organ where there are lesions to be seen."""
@@ -74,8 +78,9 @@ def draw_surfaces(
         mask = union_mask(sampled, structure.indices)
         if mask.any():
             opacity = GLASS if glass and not is_lesion(structure) else 1.0
-            # organs are smoothed over one voxel of the scan; small lesions would not survive it
-            widths = [1.0 if is_lesion(structure) else max(1.0, s / step) for s in grid.spacing]
+            # organs are smoothed over one voxel of the scan; small lesions would not survive that
+            share = 0.5 if is_lesion(structure) else 1.0
+            widths = [max(1.0, share * s / step) for s in grid.spacing]
             field = ndimage.gaussian_filter(mask.astype(np.float32), widths)
             solids.append((field, to_rgb(structure.color), opacity))
     pictures = []
@@ -104,13 +109,14 @@ def _even_samples(
 ) -> tuple[NDArray[np.int16], float]:
     """Sample class indices (nearest) on an isotropic grid with an empty border."""
     sides = [n * s for n, s in zip(pred.shape, spacing, strict=True)]
-    step = max(max(sides) / LONGEST, min(spacing) / 2)
+    step = max(max(sides) / LONGEST, min(spacing) / FINEST)
     places = []
     for n, size, side in zip(pred.shape, spacing, sides, strict=True):
         count = max(1, round(side / step))
         at = (np.arange(count) + 0.5) * step / size - 0.5
         places.append(np.clip(np.rint(at).astype(np.intp), 0, n - 1))
-    return np.pad(pred[np.ix_(*places)], 4), step
+    border = max(4, round(MARGIN * max(len(at) for at in places)))
+    return np.pad(pred[np.ix_(*places)], border), step
 
 
 def _shade(

@@ -22,6 +22,7 @@ from medseg.reporting.case_report import CaseReport, Role, StructureReport
 from medseg.reporting.folds import FoldResult
 from medseg.reporting.quality import EstimateCheck
 from medseg.reporting.words import flags
+from medseg.trained import Score
 
 METRICS = (
     "status",
@@ -126,12 +127,13 @@ def write_summary(
     pixels: Mapping[str, Any] | None = None,
     folds: Sequence[FoldResult] = (),
     estimates: Sequence[EstimateCheck] = (),
+    score: Score = "dice",
 ) -> None:
     """Write the summary of each split per structure, with the rules it was made by.
 
     ``folds`` are the results of a cross-validation; their cases are the split ``validation``.
     ``pixels`` is what `confusion_entry` says of the confusion matrix of photographs, ``estimates``
-    how well the Dice was foretold.
+    how well the Dice was foretold, ``score`` what decides which of two runs is better.
     """
     splits = {
         role: {
@@ -145,6 +147,7 @@ def write_summary(
     document: dict[str, Any] = {
         "data": asdict(info),
         "headline": headline_role(summaries),
+        "score": score,
         "splits": splits,
         "rules": {
             "interval": f"95 % percentile bootstrap of the mean, {DRAWS} draws, seed {SEED}",

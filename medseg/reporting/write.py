@@ -98,6 +98,7 @@ def write_report(
         pixels,
         cohort.folds,
         [check for role in SCORED_ROLES for check in cohort.estimate_checks(role)],
+        cohort.score or ("miou" if photos else "dice"),
     )
     page = render_cohort_page(cohort, about, section)
     (folder / "index.html").write_text(page, encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from medseg.artefacts import IngestedCase
 from medseg.case import Case
@@ -12,7 +11,7 @@ from medseg.expected import Calibration, ExpectedDice
 from medseg.finished import SegmentedCase
 from medseg.labels import LabelScheme
 from medseg.stages.context import Context
-from medseg.stages.ingest import bare_case
+from medseg.stages.out_of_fold import out_of_fold
 
 
 def expect_dice(
@@ -43,16 +42,7 @@ def expect_dice(
     """
     from medseg.metrics.expected_dice import Evidence, calibrate, estimates
 
-    items: dict[str, dict[str, Any]] = {
-        name: {
-            "pred": one.pred,
-            "case": bare_case(ingested[name].case),
-            "digest": ingested[name].digest,
-            "scheme": scheme,
-        }
-        for name, one in segmented.items()
-        if one.split == "train" and ingested[name].case.label
-    }
+    items = out_of_fold(ingested, segmented.values(), scheme)
     dice = context.map_cases(final_dice, items, memory=memory).done if items else {}
     calibrations: list[Calibration] = []
     own: dict[tuple[str, str], ExpectedDice] = {}

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from medseg.artefacts import (
-    DataInfo,
-    Plan,
-    PredictedCase,
-    Predictions,
-    Resampled,
-    ResampledCase,
-    TrainedFold,
-    TrainedModel,
-)
+from medseg.artefacts import DataInfo, Plan, PredictedCase, Predictions, Resampled, ResampledCase
 from medseg.errors import ConfigError, StageError
 from medseg.labels import Label, LabelScheme, Region
 from medseg.planning.wishes import parse_memory
-from medseg.settings import CRF
+from medseg.settings import Inference
 from medseg.stages.context import Context
+from medseg.trained import TrainedFold, TrainedModel
 
 if TYPE_CHECKING:
     from medseg.inference.predictor import Predictor
@@ -31,49 +23,27 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Infer:
+class Infer(Inference):
     """Predict validation, test and unlabelled cases."""
 
     writes: ClassVar[str] = "predictions"
-    overlap: float = 0.5
-    """Share of a tile that the next one covers again."""
-    mirror: bool = False
-    """Average over flips of the planned axes; costs 2^axes the time."""
-    shifts: int = 1
-    """Average over this many shifts of each tile by 0, 1, -1, 2, ... voxels: a network that strides
-    answers a little differently at each. 4 is enough, at 4 times the time."""
     batch_size: int | Literal["auto"] = "auto"
     """Tiles per forward pass."""
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    skip_empty: bool = True
-    """Leave out tiles of a CT that hold nothing but air; they become background."""
-    adaptive: bool = False
-    """See each voxel once, then run overlapping tiles only around foreground: faster, at the risk
-    of a small structure that only an overlapping tile would have shown."""
-    scales: tuple[float, ...] = (1.0,)
-    """Average over the image at these sizes, such as [0.75, 1.0, 1.25]; each costs a pass."""
-    crf: CRF | None = None
-    """Refine the probabilities so that they follow the image, by a dense CRF; ``{}`` takes its
-    defaults. For photographs and small volumes: a case that is too large for it is set aside."""
     memory: str = "auto"
     """Memory of the device that a prediction may use, such as ``4GB``; auto: a share of what is
     free. Smaller batches and half-precision sums keep it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.memory != "auto":
             parse_memory(self.memory, "infer.memory")
-        if not self.scales or min(self.scales) <= 0:
-            raise ConfigError(
-                f"infer.scales is {list(self.scales)}; give factors above 0, such as [0.75, 1.0]"
-            )
-        if self.shifts < 1:
-            raise ConfigError(f"infer.shifts is {self.shifts}; it must be 1 or more, such as 4")
-        if not 0 <= self.overlap < 1:
-            raise ConfigError(
-                f"infer.overlap is {self.overlap}; it must be at least 0 and below 1, such as 0.5"
-            )
         if self.batch_size != "auto" and self.batch_size < 1:
             raise ConfigError(f"infer.batch_size is {self.batch_size}; it must be auto, 1 or more")
+
+    @property
+    def inference(self) -> Inference:
+        """The settings that decide a prediction, without those of the machine."""
+        return Inference(**{one.name: getattr(self, one.name) for one in fields(Inference)})
 
     def run(
         self, resampled: Resampled, plan: Plan, model: TrainedModel, context: Context
@@ -84,18 +54,7 @@ class Infer:
         for case in resampled.cases:
             weights = tuple(one.weights for one in judges_of(case, model))
             if weights:
-                recipe = InferRecipe(
-                    weights=weights,
-                    plan=bare,
-                    overlap=self.overlap,
-                    mirror=self.mirror,
-                    shifts=self.shifts,
-                    precision=self.precision,
-                    skip_empty=self.skip_empty,
-                    adaptive=self.adaptive,
-                    scales=self.scales,
-                    crf=self.crf,
-                )
+                recipe = InferRecipe(weights=weights, plan=bare, inference=self.inference)
                 items[case.id] = {"case": case, "recipe": recipe}
         results = context.map_cases(
             predict_case,
@@ -139,14 +98,7 @@ class InferRecipe:
     weights: tuple[Path, ...]
     """Of the networks whose mean it is."""
     plan: Plan
-    overlap: float
-    mirror: bool
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
-    skip_empty: bool
-    adaptive: bool
-    scales: tuple[float, ...] = (1.0,)
-    crf: CRF | None = None
-    shifts: int = 1
+    inference: Inference
 
 
 class PredictorLoader:
@@ -166,16 +118,7 @@ class PredictorLoader:
         if self._loaded is None or self._loaded[0] != recipe:
             plan = recipe.plan
             settings = WindowSettings(
-                overlap=recipe.overlap,
-                mirror=recipe.mirror,
-                shifts=recipe.shifts,
-                batch_size=self.batch_size,
-                precision=recipe.precision,
-                skip_empty=recipe.skip_empty,
-                adaptive=recipe.adaptive,
-                scales=recipe.scales,
-                crf=recipe.crf,
-                memory=self.memory,
+                **vars(recipe.inference), batch_size=self.batch_size, memory=self.memory
             )
             networks = [
                 load_network(plan.network, weights, plan.slice_axis) for weights in recipe.weights

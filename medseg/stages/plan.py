@@ -20,6 +20,7 @@ from medseg.stages.patch_sample import PatchSample
 from medseg.stages.previous import read_previous, unseen_predictions
 from medseg.stages.resample import Resample
 from medseg.stages.train import Train
+from medseg.stages.train_folds import check_there
 
 if TYPE_CHECKING:
     from medseg.planning.forecast import Budgeted, Measured, Room
@@ -58,6 +59,7 @@ class Planning:
         StageError
             If no step fits the memory, or the disk cannot hold the resampled cases.
         """
+        check_there(self.train.folds, dataset)
         if self.resample.previous is not None:  # what it lacks is said before anything is made
             unseen_predictions(dataset, read_previous(Path(self.resample.previous), context))
         plan_at = partial(self._plan, dataset, context.device)

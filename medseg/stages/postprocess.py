@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from medseg.artefacts import Dataset, IngestedCase, Plan, PredictedCase, Predictions, TrainedModel
-from medseg.case import Case
+from medseg.artefacts import Dataset, IngestedCase, Plan, PredictedCase, Predictions
 from medseg.errors import ConfigError
-from medseg.finished import (
-    ALL_FOREGROUND,
-    PostprocessRule,
-    RuleScores,
-    Segmentations,
-    SegmentedCase,
-)
+from medseg.finished import PostprocessRule, Segmentations, SegmentedCase
 from medseg.geometry.volume import Grid
 from medseg.labels import LabelScheme
 from medseg.registry import nearest
 from medseg.stages.calibrate import expect_dice
 from medseg.stages.context import Context
 from medseg.stages.infer import Infer, bare_outputs
-from medseg.stages.ingest import bare_case
+from medseg.stages.learn_rules import learn_rules
+from medseg.stages.out_of_fold import out_of_fold, scoring_memory
 from medseg.stages.resample import Resample
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
-
-BYTES_PER_VOXEL = 40
-"""Peak memory of one case: prediction, components, masks, and the image while it is read."""
+from medseg.trained import TrainedModel
 
 SETTABLE = ("keep_largest", "min_volume_ml", "fill_holes")
 
@@ -71,62 +55,36 @@ class Postprocess:
         context: Context,
     ) -> Segmentations:
         """Return the finished predictions and the model folder."""
-        from medseg.model_document import Inference
         from medseg.model_folder import read_model_folder, write_model_folder
-        from medseg.postprocess.export import label_colours
-        from medseg.postprocess.rules import acting_rules, check_rules
+        from medseg.postprocess.rules import check_rules
         from medseg.reporting.quality import write_quality
 
         ingested = {one.case.id: one for one in dataset.cases}
-        scheme = bare_outputs(plan.scheme)
+        memory, scheme = scoring_memory(dataset.cases), bare_outputs(plan.scheme)
         rules = self._rules(ingested, scheme, predictions, context)
         check_rules(rules, plan.scheme)
-        results = context.map_cases(
-            finish_case,
-            {
-                pred.id: {
-                    "pred": pred,
-                    "grid": ingested[pred.id].grid,
-                    "orientation": ingested[pred.id].orientation,
-                    "scheme": scheme,
-                    "rules": acting_rules(rules),
-                    "colours": label_colours(plan.scheme, ingested[pred.id].grid.ndim),
-                }
-                for pred in predictions.cases
-            },
-            memory=_memory(dataset.cases),
-        )
-        folder = context.workdir / "predictions"
-        folder.mkdir(parents=True, exist_ok=True)
-        calibrations, expected = expect_dice(
-            ingested, scheme, results.done, context, _memory(dataset.cases)
-        )
-        cases = tuple(
-            replace(
-                done,
-                file=Path(shutil.copyfile(done.file, folder / done.file.name)),
-                expected=expected[done.id],
-            )
-            for done in results.done.values()
-        )
-        coloured = [done for done in results.done.values() if done.colour is not None]
-        for done in coloured:
-            pictures = context.workdir / "predictions_colour"
-            pictures.mkdir(exist_ok=True)
-            shutil.copyfile(str(done.colour), pictures / done.file.name)
+        done = _finish(ingested, predictions, plan.scheme, rules, context)
+        calibrations, expected = expect_dice(ingested, scheme, done, context, memory)
+        files = _publish(done.values(), context.workdir)
         previous = self.resample.previous
         model_folder = write_model_folder(
             context.workdir / "model",
             plan=plan,
             model=model,
             rules=rules,
-            inference=Inference(**{f.name: getattr(self.infer, f.name) for f in fields(Inference)}),
+            inference=self.infer.inference,
             previous=read_model_folder(Path(previous)).folder if previous is not None else None,
         )
-        _keep_background(model_folder, dataset, plan, results.done, context)
+        _keep_background(model_folder, dataset, plan, done, context)
         write_quality(model_folder, calibrations)
         return Segmentations(
-            cases=cases, rules=rules, model=model_folder, calibrations=calibrations
+            cases=tuple(
+                replace(one, file=files[name], expected=expected[name])
+                for name, one in done.items()
+            ),
+            rules=rules,
+            model=model_folder,
+            calibrations=calibrations,
         )
 
     def _rules(
@@ -142,6 +100,44 @@ class Postprocess:
         if isinstance(self.rules, Mapping):
             return tuple(PostprocessRule(structure=name, **s) for name, s in self.rules.items())
         return learn_rules(ingested, scheme, predictions, context)
+
+
+def _finish(
+    ingested: Mapping[str, IngestedCase],
+    predictions: Predictions,
+    scheme: LabelScheme,
+    rules: tuple[PostprocessRule, ...],
+    context: Context,
+) -> Mapping[str, SegmentedCase]:
+    """Clean every prediction and write it on the grid of its input."""
+    from medseg.postprocess.export import label_colours
+    from medseg.postprocess.rules import acting_rules
+
+    items = {
+        pred.id: {
+            "pred": pred,
+            "grid": ingested[pred.id].grid,
+            "orientation": ingested[pred.id].orientation,
+            "scheme": bare_outputs(scheme),
+            "rules": acting_rules(rules),
+            "colours": label_colours(scheme, ingested[pred.id].grid.ndim),
+        }
+        for pred in predictions.cases
+    }
+    return context.map_cases(finish_case, items, memory=scoring_memory(ingested.values())).done
+
+
+def _publish(done: Iterable[SegmentedCase], workdir: Path) -> dict[str, Path]:
+    """Copy the predictions, and those in colour, to where users look for them."""
+    folder, pictures = workdir / "predictions", workdir / "predictions_colour"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for one in done:
+        files[one.id] = Path(shutil.copyfile(one.file, folder / one.file.name))
+        if one.colour is not None:
+            pictures.mkdir(exist_ok=True)
+            shutil.copyfile(one.colour, pictures / one.file.name)
+    return files
 
 
 def _keep_background(
@@ -160,103 +156,11 @@ def _keep_background(
     )
 
     ingested = {one.case.id: one for one in dataset.cases}
-    items = {
-        name: {
-            "pred": one.pred,
-            "case": bare_case(ingested[name].case),
-            "digest": ingested[name].digest,
-            "scheme": bare_outputs(plan.scheme),
-        }
-        for name, one in done.items()
-        if one.split == "train" and ingested[name].case.label
-    }
-    sizes = context.map_cases(case_sizes, items, memory=_memory(dataset.cases)).done
+    items = out_of_fold(ingested, done.values(), bare_outputs(plan.scheme))
+    sizes = context.map_cases(case_sizes, items, memory=scoring_memory(dataset.cases)).done
     patients = {name: ingested[name].case.group or name for name in sizes}
     background = make_background(sizes, patients, scans_of_training(dataset, plan))
     write_background(folder, background)
-
-
-def learn_rules(
-    ingested: Mapping[str, IngestedCase],
-    scheme: LabelScheme,
-    predictions: Predictions,
-    context: Context,
-) -> tuple[PostprocessRule, ...]:
-    """Decide on the out-of-fold predictions that have a reference."""
-    from medseg.postprocess.learn import choose_rules, describe, without_harm
-    from medseg.postprocess.rules import acting_rules
-
-    items = {
-        pred.id: {
-            "pred": pred.pred,
-            "case": bare_case(ingested[pred.id].case),
-            "digest": ingested[pred.id].digest,
-            "scheme": scheme,
-        }
-        for pred in predictions.cases
-        if pred.split == "train" and ingested[pred.id].case.label
-    }
-    if not items:
-        logger.info("no validation case has an annotation: nothing is post-processed")
-        return ()
-    memory = _memory(ingested.values())
-    scored = context.map_cases(score_rules, items, memory=memory)
-    patients = [ingested[name].case.group or name for name in scored.done]
-    rules = choose_rules(list(scored.done.values()), scheme, patients)
-    acting = acting_rules(rules)
-    if scheme.regions and acting:  # of labels, which do not overlap, none can harm another
-        tried = {name: {**item, "rules": acting} for name, item in items.items()}
-        effects = context.map_cases(score_effects, tried, memory=memory)
-        rules = without_harm(rules, list(effects.done.values()))
-    for rule in rules:
-        logger.info("%s: %s (%s)", _where(rule), describe(rule), rule.reason)
-    return rules
-
-
-def score_rules(
-    *,
-    out: Path,  # noqa: ARG001 - nothing is written but the result
-    pred: Path,
-    case: Case,
-    digest: str,  # noqa: ARG001 - names the content of the files, so it is part of the key
-    scheme: LabelScheme,
-) -> RuleScores:
-    """Score every candidate rule on one out-of-fold prediction."""
-    from medseg.io.store import open_array
-    from medseg.postprocess.candidates import case_scores
-
-    label, grid, covered = _reference(case, scheme)
-    return case_scores(open_array(pred).read_all(), label, scheme, grid.voxel_volume_ml, covered)
-
-
-def score_effects(
-    *,
-    out: Path,  # noqa: ARG001 - nothing is written but the result
-    pred: Path,
-    case: Case,
-    digest: str,  # noqa: ARG001 - names the content of the files, so it is part of the key
-    scheme: LabelScheme,
-    rules: tuple[PostprocessRule, ...],
-) -> dict[str, dict[str, float]]:
-    """Score on one out-of-fold prediction what each rule does to every structure."""
-    from medseg.io.store import open_array
-    from medseg.postprocess.candidates import rule_effects
-
-    label, grid, covered = _reference(case, scheme)
-    return rule_effects(open_array(pred).read_all(), label, grid, scheme, rules, covered)
-
-
-def _reference(
-    case: Case, scheme: LabelScheme
-) -> tuple[NDArray[np.int16], Grid, tuple[int, ...] | None]:
-    """Read a case's class indices, its grid, and the classes that the annotation covers."""
-    from medseg.io.load import load_image, load_label
-
-    covered = None
-    if case.annotated is not None:
-        covered = tuple(scheme.index_of(name) for name in case.annotated)
-    image = load_image(case)
-    return load_label(case, scheme, image), image.volume.grid, covered
 
 
 def finish_case(
@@ -309,13 +213,3 @@ def _check_settings(structure: str, settings: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{where} is {value!r}; it must be true or false")
         elif isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise ConfigError(f"{where} is {value!r}; it must be a volume in mL, 0 or more")
-
-
-def _memory(cases: Iterable[IngestedCase]) -> int:
-    """Estimate the memory that the largest case needs, in bytes."""
-    return BYTES_PER_VOXEL * max(math.prod(one.grid.shape) for one in cases)
-
-
-def _where(rule: PostprocessRule) -> str:
-    """Name what a rule is for."""
-    return "all foreground" if rule.structure == ALL_FOREGROUND else rule.structure

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.artefacts import Dataset, IngestedCase, Predictions, TrainedModel
+from medseg.artefacts import Dataset, IngestedCase, Predictions
 from medseg.errors import ConfigError, StageError
 from medseg.stages.context import Context
 from medseg.stages.infer import bare_outputs
+from medseg.trained import TrainedModel
 
 KEY = "resample.previous"
 SHOWN = 5

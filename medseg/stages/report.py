@@ -8,12 +8,13 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import medseg
-from medseg.artefacts import Dataset, IngestedCase, Plan, SetAside, TrainedModel
+from medseg.artefacts import Dataset, IngestedCase, Plan, SetAside
 from medseg.case import Case
 from medseg.expected import ExpectedDice
 from medseg.finished import ReportFiles, Segmentations, SegmentedCase
 from medseg.identifiers import Identifiers, shown_patients
 from medseg.stages.context import CaseResults, Context
+from medseg.trained import TrainedModel
 
 if TYPE_CHECKING:
     from medseg.reporting.assess import AssessedCase
@@ -75,6 +76,7 @@ class Report:
             training=scans_of_training(dataset, plan),
             stages=context.earlier_stages,
             calibrations=segmentations.calibrations,
+            score=model.score,
         )
         names = ("background", *(label.name for label in dataset.scheme.labels))
         return write_report(

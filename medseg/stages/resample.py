@@ -53,6 +53,10 @@ class Resample:
     def __post_init__(self) -> None:
         if self.order not in (1, 3):
             raise ConfigError(f"resample.order: {self.order} must be 3 (cubic) or 1 (linear)")
+        if self.spacing != "auto" and not min(self.spacing, default=0) > 0:
+            raise ConfigError(
+                f"resample.spacing: {list(self.spacing)} must be above 0 along every axis, or auto"
+            )
         rules = {
             "spacing": self.spacing != "auto",
             "short_side": self.short_side,

@@ -9,20 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from medseg.artefacts import (
-    PatchIndex,
-    Plan,
-    Resampled,
-    ResampledCase,
-    TrainedFold,
-    TrainedModel,
-)
+from medseg.artefacts import PatchIndex, Plan, Resampled, ResampledCase
 from medseg.errors import ConfigError
+from medseg.planning.wishes import parse_memory
 from medseg.settings import NetworkSettings
 from medseg.stages.context import Context
 from medseg.stages.train_folds import check_folds, chosen_folds
 from medseg.stages.train_loss import DEFAULT_LOSS, planned_loss, weighed_loss
 from medseg.stages.train_monitor import ContextMonitor
+from medseg.trained import TrainedFold, TrainedModel
 from medseg.training.cycles import SelfCorrection
 
 if TYPE_CHECKING:
@@ -110,6 +105,8 @@ class Train:
         if self.budget != "auto":
             Budget.parse(self.budget)
         Budget.parse(self.checkpoint_every, "train.checkpoint_every")
+        if self.memory != "auto":
+            parse_memory(self.memory)
         least: dict[str, tuple[float, float]] = {
             "validations": (self.validations, 1),
             "devices": (self.devices, 1),
@@ -267,6 +264,7 @@ def train_fold(
         steps=state.step,
         best_step=state.best_step,
         validation_dice={k: v for k, v in state.best_dice.items() if k != "mean" and v == v},
+        validation_miou=state.best_pixels.get("miou"),
         history=out / HISTORY,
         seconds=state.seconds,
     )

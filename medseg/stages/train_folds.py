@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from medseg.artefacts import ResampledCase
+from medseg.artefacts import Dataset, ResampledCase
 from medseg.errors import ConfigError, StageError
 
 Folds = int | list[int] | Literal["all"]
@@ -20,6 +20,19 @@ def check_folds(folds: Folds) -> None:
         raise ConfigError(
             f"train.folds is {folds}; it must be all, a fold's number (0 or more), or a list of "
             "different ones such as [0, 1, 2]"
+        )
+
+
+def check_there(folds: Folds, dataset: Dataset) -> None:
+    """Refuse folds that the division of the cases does not have, before anything is resampled."""
+    there = {row.fold for row in dataset.cases if row.split == "train" and row.fold is not None}
+    asked = () if folds == "all" else (folds,) if isinstance(folds, int) else folds
+    missing = [str(fold) for fold in asked if fold not in there]
+    if there and missing:
+        known = ", ".join(map(str, sorted(there)))
+        raise ConfigError(
+            f"train.folds: there is no fold {', '.join(missing)}; the folds are {known} "
+            "('splits.folds' in the manifest says how many)"
         )
 
 

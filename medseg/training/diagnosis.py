@@ -78,7 +78,7 @@ def diagnose(facts: Facts) -> str:
         why = (
             f"none of the {f.train_cases} training cases has a voxel of it at the planned spacing "
             f"of {voxel} mm: it is absent from the training split, or lost in resampling; divide "
-            "the cases anew (manifest 'splits'), or set plan.spacing finer"
+            "the cases anew (manifest 'splits'), or set resample.spacing finer"
         )
     elif f.validation_with == 0:
         why = (
@@ -99,7 +99,7 @@ def diagnose(facts: Facts) -> str:
     elif f.piece_voxels < 2 ** len(f.spacing):
         why = (
             f"it is hardly larger than a voxel: at {voxel} mm its largest piece has "
-            f"{f.piece_voxels:g} voxels (median); set plan.spacing finer"
+            f"{f.piece_voxels:g} voxels (median); set resample.spacing finer"
         )
     elif f.drawn_share is not None and f.drawn_share < RARE:
         why = (

@@ -52,7 +52,7 @@ class StallWatch:
             return (
                 "the cases do not fit into the free memory, so patches are read from the "
                 "compressed store, which is slower than the training step: free memory, put the "
-                "run folder on a faster disk, or set a coarser plan.spacing"
+                "run folder on a faster disk, or set a coarser resample.spacing"
             )
         if self.own_processes:
             return "give it more CPU cores for loading, or take a larger network or patch"

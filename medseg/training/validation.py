@@ -28,12 +28,10 @@ from medseg.io.store import open_array
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.metrics.confusion import Matrix, confusion_matrix, confusion_scores
 from medseg.metrics.overlap import Counts, dice, overlap_counts
+from medseg.trained import Score
 
 OVERLAP = 0.25
 """Of the tiles; inference takes 0.5, but a validation is repeated many times."""
-
-Score = Literal["dice", "miou"]
-"""What decides which step is the best: the mean Dice, or the mIoU over all pixels of the set."""
 
 
 @dataclass(frozen=True, kw_only=True)

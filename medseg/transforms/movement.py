@@ -142,8 +142,18 @@ def move(
     rows = movement.rows
     if not rows and not any(flips) and tuple(image.shape[2:]) == patch.size:
         return image, label
-    middle = spatial.centre(label.unsqueeze(1), patch.size).squeeze(1)
-    images, masks = list(spatial.centre(image, patch.size)), list(middle)
+    moved = image.new_empty(*image.shape[:2], *patch.size)
+    marks = label.new_empty(len(label), *patch.size)
+
+    def put(row: int, part: Tensor, mask: Tensor) -> None:
+        """Mirror one image and its label into the result."""
+        axes = flips[row]
+        moved[row] = part.flip([a + 1 for a in axes]) if axes else part
+        marks[row] = mask.flip(list(axes)) if axes else mask
+
+    images, masks = (spatial.centre(t, patch.size) for t in (image, label.unsqueeze(1)))
+    for row in set(range(len(image))).difference(rows):
+        put(row, images[row], masks[row, 0])
     bends = movement.bends(patch, image.device) if rows else []
     for some in _portions(len(rows), image.device):
         chosen = rows[some]
@@ -159,12 +169,7 @@ def move(
             labels=labels,
         )
         for row, part, mask in zip(chosen, *turned, strict=True):
-            images[row], masks[row] = part, mask
-    moved = image.new_empty(*image.shape[:2], *patch.size)
-    marks = label.new_empty(len(label), *patch.size)
-    for row, axes in enumerate(flips):
-        moved[row] = images[row].flip([a + 1 for a in axes]) if axes else images[row]
-        marks[row] = masks[row].flip(list(axes)) if axes else masks[row]
+            put(row, part, mask)
     return moved, marks
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from medseg.transforms.sampling import Coordinates, resample, vote
+from medseg.transforms.sampling import Coordinates, resample, resample_axes, vote
 from medseg.transforms.settings import LabelMode
 
 THIN = 3.0
@@ -132,19 +132,21 @@ def apply_affine(
     if not moving:
         return image.clone(), label.squeeze(1).clone()
     inner, out = [source[a] for a in moving], [size[a] for a in moving]
-    places = []
-    for matrix, offset, field in zip(voxels, shifts, bends, strict=True):
-        if field is not None:
-            units = step[moving].to(field).view(-1, *(1,) * len(moving))
-            field = field[moving].reshape(-1, *out) / units
-        places.append(
-            _coordinates(matrix[moving][:, moving], offset[moving], field, inner, out, image.device)
-        )
     order = [0, 1, *(a + 2 for a in fixed), *(a + 2 for a in moving)]  # fixed axes: channels
     image, label = (t.permute(order).reshape(count, -1, *inner) for t in (image, label))
-    moved, turned = resample(image, label, places, out)
-    if labels == "linear":
-        turned = vote(label, places, out)
+    voxels, shifts = voxels[:, moving][:, :, moving], shifts[:, moving]
+    if count == 1 and labels == "nearest" and bends[0] is None and _is_diagonal(voxels[0]):
+        moved, turned = resample_axes(image, label, _axes(voxels[0], shifts[0], inner, out))
+    else:
+        places = []
+        for matrix, offset, field in zip(voxels, shifts, bends, strict=True):
+            if field is not None:
+                units = step[moving].to(field).view(-1, *(1,) * len(moving))
+                field = field[moving].reshape(-1, *out) / units
+            places.append(_coordinates(matrix, offset, field, inner, out, image.device))
+        moved, turned = resample(image, label, places, out)
+        if labels == "linear":
+            turned = vote(label, places, out)
     back = [order.index(axis) for axis in range(ndim + 2)]
     shape = [*(size[a] for a in fixed), *out]
     moved, turned = (t.reshape(count, -1, *shape).permute(back) for t in (moved, turned))
@@ -167,6 +169,22 @@ def _moving_axes(voxels: Tensor, shifts: Tensor, bends: Sequence[Tensor | None])
         a
         for a in range(ndim)
         if bent[a] or mixed[a].any() or mixed[:, a].any() or shifts[:, a].any()
+    ]
+
+
+def _is_diagonal(matrix: Tensor) -> bool:
+    """Tell whether each axis is read by itself."""
+    return bool(torch.equal(matrix, matrix.diag().diag()))
+
+
+def _axes(
+    matrix: Tensor, shift: Tensor, source: Sequence[int], size: Sequence[int]
+) -> list[Tensor]:
+    """Return the source coordinates along each axis for a diagonal matrix; all in voxels."""
+    parts = zip(matrix.diag(), shift, source, size, strict=True)
+    return [
+        (factor * (torch.arange(n) - (n - 1) / 2) + (extent - 1) / 2 + offset).float()
+        for factor, offset, extent, n in parts
     ]
 
 

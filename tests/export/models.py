@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from medseg.artefacts import NetworkSpec, TrainedFold, TrainedModel
+from medseg.artefacts import NetworkSpec
 from medseg.finished import PostprocessRule
 from medseg.model_folder import ModelFolder, read_model_folder, write_model_folder
 from medseg.networks import build_network
+from medseg.trained import TrainedFold, TrainedModel
 from tests.inference.toys import WINDOW, make_plan
 
 

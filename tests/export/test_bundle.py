@@ -79,6 +79,8 @@ def test_monai_runs_the_bundle_and_agrees(tmp_path, spacing):
     predict(folder.folder, image, tmp_path / "own", device="cpu")
     run_bundle(tmp_path / "bundle")
     own, affine = voxels(tmp_path / "own/a.nii.gz")
+    predict(tmp_path / "bundle", image, tmp_path / "graphs", device="cpu")
+    assert np.array_equal(own, voxels(tmp_path / "graphs/a.nii.gz")[0])  # medseg's own road
     other, other_affine = voxels(tmp_path / "bundle/eval/a.nii.gz")
     np.testing.assert_allclose(other_affine, affine, atol=1e-5)
     assert own.dtype == other.dtype == np.uint8

@@ -7,7 +7,7 @@ from torch import nn
 
 from medseg.geometry.volume import Grid
 from medseg.inference.clues import ClueCounter, HeardFlips
-from medseg.inference.forward import predict_mirrored
+from medseg.inference.flips import predict_mirrored
 from medseg.inference.predictor import Predictor, WindowSettings
 from medseg.labels import Label, LabelScheme, Region
 from tests.inference.toys import SCHEME, make_plan

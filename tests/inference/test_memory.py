@@ -25,13 +25,13 @@ CPU = torch.device("cpu")
 
 
 def test_logits_held_by_hand():
-    """Five of ten planes of 4 x 3 voxels, 6 channels: 5 * 12 * 6 * 4 bytes."""
+    """Five of ten planes of 4 x 3 voxels, 6 channels and a weight: 5 * 12 * (6 + 1) * 4 bytes."""
     layout = Layout.of((10, 4, 3), (4, 4, 3), 0.5)
-    assert logits_bytes(layout, 6, torch.float32) == 1440
-    assert logits_bytes(layout, 6, torch.float16) == 720
+    assert logits_bytes(layout, 6, torch.float32) == 1680
+    assert logits_bytes(layout, 6, torch.float16) == 5 * 12 * (6 * 2 + 4)
     options = Layout.of((10, 4, 3), (4, 4, 3), 0.5, adaptive=True)
-    assert options.window == 7  # 12 bytes of weights a voxel, and one slab of 4 planes
-    assert logits_bytes(options, 6, torch.float32) == 7 * 12 * (24 + 12) + 4 * 6 * 4 * 12
+    assert options.window == 7  # 12 bytes a voxel for weights and the choice
+    assert logits_bytes(options, 6, torch.float32) == 7 * 12 * (24 + 12)
 
 
 def test_activations_by_hand():

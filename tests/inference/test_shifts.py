@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from medseg.inference.shifts import Shifted, shift_offsets
+from medseg.inference.shifts import Shifted, shift_axes, shift_offsets, shiftable
+from tests.inference.toys import make_plan
 
 
 class EveryOther(nn.Module):
@@ -57,3 +60,34 @@ def test_a_network_that_hands_its_input_through_leaves_it_alone():
 def test_offsets_are_short_and_differ():
     assert shift_offsets(1) == (0,)
     assert shift_offsets(5) == (0, 1, -1, 2, -2)
+
+
+def test_along_some_axes_by_hand():
+    """Shifted along the columns alone: each row is what a single row would be."""
+    image = torch.tensor([[[7.0, 3.0, 5.0]]])
+    alone = Shifted(EveryOther(), 3)(image)
+    rows = torch.stack([image, image], dim=2)  # (1, 1, 2, 3)
+    found = Shifted(EveryOther(), 3, axes=(1,))(rows)
+    assert torch.allclose(found[0, 0, 0], alone[0, 0])
+    assert found[0, 0, 1].abs().max() == 0  # every other row is never answered
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
+def test_every_axis_that_is_said_to_be_shiftable_is(count):
+    """The smallest sides that are let through run; a side of 1 stays with its slice."""
+    side = max(shift_offsets(count)) + 1
+    assert shiftable((side, 1, side), count) == ((0, 1, 2) if side == 1 else (0, 2))
+    image = torch.rand(1, 1, side, 1, side)
+    axes = shiftable((side, 1, side), count)
+    assert torch.allclose(Shifted(nn.Identity(), count, axes)(image), image)
+    if side > 1:
+        assert shiftable((side - 1,), count) == ()
+
+
+def test_short_tiles_are_said_aloud_but_not_slices(caplog):
+    plan = replace(make_plan(spacing=(1.0, 1.0, 1.0), patch_size=(8, 2, 1)), slice_axis=2)
+    assert shift_axes(plan, 4) == (0,)
+    assert "tiles of 8 x 2 x 1 are no longer than that along axis 1, so" in caplog.text
+    caplog.clear()
+    assert shift_axes(plan, 3) == (0, 1)
+    assert not caplog.text

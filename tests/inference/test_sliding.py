@@ -9,7 +9,7 @@ from torch import nn
 
 from medseg.inference.precision import autocast
 from medseg.inference.sliding import pad_to_patch, sliding_window
-from medseg.inference.tiles import blending_weights, gaussian, tile_starts
+from medseg.inference.tiles import blending_weights, tile_starts
 
 
 class Pointwise(nn.Module):
@@ -91,24 +91,30 @@ def test_overlap_of_one_is_refused():
         tile_starts(8, 4, 1.0)
 
 
-def test_weights_of_all_tiles_sum_to_one_and_are_never_zero():
-    for size, patch in ((7, 3), (300, 128), (6, 6), (5, 1)):
-        starts = tile_starts(size, patch, 0.5)
-        rows = blending_weights(size, patch, starts)
-        total = torch.zeros(size)
-        for start, row in zip(starts, rows, strict=True):
-            total[start : start + patch] += row
-        assert torch.allclose(total, torch.ones(size), atol=1e-6)
-        assert rows.min() > 1e-7
-        assert gaussian(patch).min() > 3e-4
+@pytest.mark.parametrize("patch", [(3,), (5, 1), (16, 12), (12, 9, 8)])
+def test_blending_weights_are_a_gaussian_with_a_floor(patch):
+    """Product of exp(-d^2 / 2 s^2) with s = patch / 8, but 1e-3 at least, and MONAI's own."""
+    utils = pytest.importorskip("monai.data.utils")
+    weights = blending_weights(patch)
+    places = np.indices(patch) - (np.array(patch).reshape(-1, *[1] * len(patch)) - 1) / 2
+    scaled = places / (np.array(patch).reshape(-1, *[1] * len(patch)) / 8)
+    expected = np.maximum(np.exp(-0.5 * (scaled**2).sum(0)), 1e-3)
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6)
+    theirs = utils.compute_importance_map(patch, mode="gaussian", sigma_scale=0.125)
+    torch.testing.assert_close(weights, theirs)
 
 
 def test_4x4_image_by_hand():
-    """Tiles 3 by 4 at rows 0 and 1 give 0 and 1; the Gaussian (sigma 3/8) has weights a, 1, a."""
+    """Tiles 3 by 4 at rows 0 and 1 give 0 and 1; along 3 the Gaussian has weights a, 1, a.
+
+    Along 4 it has c, b, b, c. In the outer columns a c = 0.0003 is below the floor of 0.001.
+    """
     out = sliding_window(TileNumber(), torch.zeros(1, 4, 4), patch_size=(3, 4), overlap=0.5)
     a = np.exp(-0.5 * (1 / 0.375) ** 2)  # 0.02857
-    rows = [0, a / (1 + a), 1 / (1 + a), 1]  # row 1: tile 0 weighs 1, tile 1 weighs a
-    expected = np.repeat(np.array(rows)[:, None], 4, axis=1)
+    c = np.exp(-0.5 * (1.5 / 0.5) ** 2)  # 0.01111
+    inner = [0, a / (1 + a), 1 / (1 + a), 1]  # row 1: tile 0 weighs b, tile 1 weighs a b
+    outer = [0, 0.001 / (c + 0.001), c / (c + 0.001), 1]
+    expected = np.stack([outer, inner, inner, outer], axis=1)
     assert out.shape == (1, 4, 4)
     np.testing.assert_allclose(out[0].numpy(), expected, rtol=1e-6)
 
@@ -137,50 +143,38 @@ def test_batch_size_does_not_change_the_result(batch_size):
 
 
 @pytest.mark.parametrize(("size", "patch"), [((16, 12), (8, 4)), ((16, 12, 8), (8, 4, 8))])
-def test_agrees_with_monai_given_the_same_weights(size, patch):
-    """Sizes at which both rules put the tiles in the same places; weights without MONAI's floor."""
+def test_agrees_with_monai_where_tiles_stand_evenly(size, patch):
+    """Sizes at which both rules put the tiles in the same places."""
     inferers = pytest.importorskip("monai.inferers")
     network = conv_network(len(size), 2).eval()
     image = torch.randn(2, *size, generator=torch.Generator().manual_seed(2))
-    weight = gaussian(patch[0])
-    for p in patch[1:]:
-        weight = weight[..., None] * gaussian(p)
     with torch.no_grad():
         theirs = inferers.sliding_window_inference(
-            image[None], patch, 3, network, overlap=0.5, roi_weight_map=weight.float()
+            image[None], patch, 3, network, overlap=0.5, mode="gaussian"
         )[0]
     ours = sliding_window(network, image, patch_size=patch, overlap=0.5, batch_size=3)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "patch"), [((17, 13), (8, 4)), ((15, 9, 8), (8, 4, 8))])
+@pytest.mark.parametrize(
+    ("size", "patch"),
+    [
+        ((17, 13), (8, 4)),
+        ((15, 9, 8), (8, 4, 8)),
+        ((5, 4, 4), (2, 2, 2)),
+        ((9, 4, 1), (6, 1, 1)),
+    ],
+)
 def test_agrees_with_monai_at_any_size_in_steps(size, patch):
     """Sizes at which MONAI's last tile stands closer to the one before than the others."""
     inferers = pytest.importorskip("monai.inferers")
     network = conv_network(len(size)).eval()
     image = torch.randn(1, *size, generator=torch.Generator().manual_seed(4))
-    weight = gaussian(patch[0])
-    for p in patch[1:]:
-        weight = weight[..., None] * gaussian(p)
     with torch.no_grad():
         theirs = inferers.sliding_window_inference(
-            image[None], patch, 3, network, overlap=0.5, roi_weight_map=weight.float()
+            image[None], patch, 3, network, overlap=0.5, mode="gaussian"
         )[0]
     ours = sliding_window(network, image, patch_size=patch, overlap=0.5, places="steps")
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("size", "patch"), [((5, 4, 4), (2, 2, 2)), ((9, 4, 1), (6, 1, 1))])
-def test_agrees_with_monai_gaussian_mode(size, patch):
-    """Patches whose outermost weight stays above MONAI's floor of 1e-3."""
-    inferers = pytest.importorskip("monai.inferers")
-    network = conv_network(3).eval()
-    image = torch.randn(1, *size, generator=torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        theirs = inferers.sliding_window_inference(
-            image[None], patch, 4, network, overlap=0.5, mode="gaussian"
-        )[0]
-    ours = sliding_window(network, image, patch_size=patch, overlap=0.5)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -204,9 +198,9 @@ def test_mirroring_averages_logits_of_all_flips():
     """A ramp of 0..3 averages with its flip to 1.5; the other axis changes nothing."""
     image = torch.zeros(1, 4, 3)
     out = sliding_window(Ramp(), image, patch_size=(4, 3), mirror_axes=(0, 1))
-    assert torch.equal(out, torch.full((1, 4, 3), 1.5))
+    torch.testing.assert_close(out, torch.full((1, 4, 3), 1.5), rtol=1e-6, atol=0)
     other = sliding_window(Ramp(), image, patch_size=(4, 3), mirror_axes=(1,))
-    assert torch.equal(other[0, :, 0], torch.arange(4.0))
+    torch.testing.assert_close(other[0, :, 0], torch.arange(4.0), rtol=1e-6, atol=0)
 
 
 def test_a_network_that_hands_its_input_through_is_safe_to_mirror():

@@ -9,17 +9,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 import medseg.networks
-from medseg.artefacts import (
-    ChannelNormalization,
-    DataInfo,
-    NetworkSpec,
-    Plan,
-    TrainedFold,
-    TrainedModel,
-)
+from medseg.artefacts import ChannelNormalization, DataInfo, NetworkSpec, Plan
 from medseg.labels import Label, LabelScheme
-from medseg.model_document import Inference
 from medseg.model_folder import write_model_folder
+from medseg.settings import Inference
+from medseg.trained import TrainedFold, TrainedModel
 
 SCHEME = LabelScheme(labels=(Label(value=5, name="bright"),))
 WINDOW = Inference(overlap=0.5, mirror=False, precision="32-true")

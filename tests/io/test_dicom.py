@@ -259,3 +259,16 @@ def test_jpeg_2000_agrees_with_gdcm(data_root):
         stored.RescaleIntercept
     )
     np.testing.assert_array_equal(volume.data[0, :, :, -1], expected)  # first file: top slice
+
+
+@pytest.mark.parametrize("tag", ["RescaleSlope", "RescaleIntercept"])
+@pytest.mark.parametrize("value", ["NaN", "inf"])
+def test_a_scale_that_is_no_number_is_refused(tmp_path, tag, value):
+    """A decoder passes over it and gives stored values, which are in no unit."""
+    path = write_slice(tmp_path / "x.dcm", np.zeros((5, 4), np.int16), (0, 0, 0), series="1.2")
+    header = pydicom.dcmread(path)
+    with pydicom.config.disable_value_validation():
+        setattr(header, tag, value)
+        header.save_as(path)
+    with pytest.raises(FormatError, match=rf"x\.dcm: .*{tag} is (nan|inf), so the values"):
+        read_series([path])

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import JPEGLSLossless, RLELossless
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from medseg.case import Case, ImageFile
 from medseg.errors import CaseError, FormatError
 from medseg.geometry.volume import Volume
-from medseg.io.dicom_frames import decode_frames
+from medseg.io.dicom_pixels import decode_frames
 from medseg.io.load import load_image
 from medseg.io.volumes import read_volume
 from medseg.phantom.dicom_files import write_dicom_series
@@ -153,3 +163,51 @@ def test_bits_agree_with_pydicom(classic, tmp_path):
     seg = pydicom.dcmread(path)
     np.testing.assert_array_equal(decode_frames(seg, path), seg.pixel_array)
     np.testing.assert_array_equal(decode_frames(seg, path), pixels)
+
+
+def jpeg2000(made):
+    """Encode by Pillow, which is not what decodes."""
+    coded = []
+    for plane in made.pixel_array:
+        stream = BytesIO()
+        Image.fromarray(plane).save(stream, format="JPEG2000", irreversible=False, no_jp2=True)
+        coded.append(stream.getvalue())
+    made.PixelData = encapsulate(coded)
+    made.file_meta.TransferSyntaxUID = JPEG2000Lossless
+
+
+def deflated(made):
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+
+@pytest.mark.parametrize("pack", [jpeg2000, deflated])
+def test_frames_packed_otherwise_equal_plain_ones(tmp_path, pack):
+    data = np.random.default_rng(0).integers(-1000, 800, (1, 40, 36, 3)).astype(np.int16)
+    volume = Volume(data=data, affine=np.diag([-1.0, -1, 2, 1]))
+    write_dicom_series(tmp_path / "classic", volume, patient="A")
+    headers = slices_of(tmp_path / "classic")
+    path = write_enhanced(tmp_path / "x.dcm", headers, [SHIFT] * 3, change=pack)
+    assert (
+        path.stat().st_size
+        < write_enhanced(tmp_path / "y.dcm", headers, [SHIFT] * 3).stat().st_size
+    )
+    np.testing.assert_array_equal(read_volume(path).data, data)
+
+
+def test_a_decoder_that_is_not_installed_is_named(classic, tmp_path):
+    if get_decoder(HTJ2KLossless).is_available:
+        pytest.skip("a decoder of HTJ2K is installed")
+
+    def pack(made):
+        made.PixelData = encapsulate([b"\0" * 64] * 6)
+        made.file_meta.TransferSyntaxUID = HTJ2KLossless
+
+    words = r"\(pylibjpeg - requires .*install a decoder of High-Throughput JPEG 2000"
+    refused(tmp_path, slices_of(classic), words, change=pack)
+
+
+def test_a_frame_whose_slope_is_no_number_is_named(classic, tmp_path):
+    scales = [SHIFT, SHIFT, (float("nan"), 0.0), SHIFT, SHIFT, SHIFT]
+    path = write_enhanced(tmp_path / "e/x.dcm", slices_of(classic), scales)
+    with pytest.raises(FormatError, match=r"x\.dcm: frame 3: RescaleSlope is nan"):
+        read_volume(path.parent)

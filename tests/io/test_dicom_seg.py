@@ -346,7 +346,7 @@ def test_gapped_values_of_the_nrrd_twin_are_read_by_the_label_table(data_root):
     stored = read_volume(folder / "liver_spine_gapped_seg.nrrd").data
     assert np.bincount(found.ravel())[1:].tolist() == [(stored == v).sum() for v in (1, 5)]
     assert (found == 2).any()
-    with pytest.raises(CaseError, match="values 5 are not in the label table"):
+    with pytest.raises(CaseError, match="value 5 is not in the label table"):
         stored_label(folder / "ct-3slice", folder / "liver_spine_gapped_seg.nrrd")
 
 

@@ -94,8 +94,11 @@ def test_header_that_ends_too_soon_is_named(folder):
     whole = path.read_bytes()
     ends = whole.index(b"\x28\x00\x10\x00US")  # Rows
     path.write_bytes(whole[:ends])
-    with pytest.raises(FormatError, match=r"the header of a CT Image ends before the size of"):
-        list_series(folder)
+    words = "the header of a CT Image ends before the size of"
+    (info,) = list_series(folder).values()
+    assert words in str(info.damage)
+    with pytest.raises(FormatError, match=words):
+        read_volume(folder)
 
 
 def test_folder_of_objects_alone_says_what_it_holds(folder, tmp_path):

@@ -25,7 +25,7 @@ def message(values, scheme, names=None):
 def test_unknown_values_are_listed_with_their_counts():
     text = message([0, 1, 7, 7, 9], THREE)
     assert "values 7, 9 are not in the label table (1 c1, 2 c2, 3 c3)" in text
-    assert "7 on 2 pixels, 9 on 1 pixels" in text
+    assert "7 on 2 pixels, 9 on 1 pixel" in text
     assert "add them to the manifest's labels or label_map" in text
 
 
@@ -49,7 +49,7 @@ def test_nearest_remedy(values, scheme, remedy):
 def test_unknown_names_are_counted_and_the_nearest_is_given():
     names = {0: "background", 4: "c11", 5: "lugn"}
     text = message([0, 4, 4, 5], LUNG, names)
-    assert "c11 on 2 pixels, lugn on 1 pixels are neither labels nor in the label map" in text
+    assert "c11 on 2 pixels, lugn on 1 pixel are neither labels nor in the label map" in text
     assert "label_map" in text
 
 
@@ -70,3 +70,12 @@ def test_ignored_values_are_no_class():
         StoredValues(case="a", path=Path("a"), data=np.array([[0, 18, 255]], np.uint8)), CITY, None
     )
     assert found.tolist() == [[1, 19, IGNORE_INDEX]]
+
+
+def test_what_lies_in_a_volume_is_counted_in_voxels():
+    data = np.zeros((2, 3, 4), np.int32)
+    data[0, 0, 0] = 9
+    with pytest.raises(
+        CaseError, match=r"value 9 is not in the label table .*; 9 on 1 voxel\b(?!s)"
+    ):
+        classes_of(StoredValues(case="a", path=Path("a.nii"), data=data), THREE, None)

@@ -13,6 +13,7 @@ from medseg.losses.matching import matching_loss
 from medseg.networks.maskformer import MaskFormer
 
 DICE_CE = build_loss({"name": "dice_ce"}, "softmax")
+LOSS_WEIGHTS = {"loss_cross_entropy": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
 
 
 def extras(classes, masks, layer=0):
@@ -84,6 +85,40 @@ def test_agrees_with_hugging_face():
     wanted = sum(weights[k] * v for k, v in loss(masks, classes, truth, shown).items())
     got = matching_loss(DICE_CE, extras(classes, masks), label)
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_agrees_with_hugging_faces_mask2former(monkeypatch):
+    """Theirs compares masks at drawn points; here these are all pixels, so nothing is drawn."""
+    pytest.importorskip("transformers")
+    from transformers.models.mask2former import configuration_mask2former as settings
+    from transformers.models.mask2former import modeling_mask2former as theirs
+
+    torch.manual_seed(0)
+    classes, masks = torch.randn(2, 6, 4), torch.randn(2, 6, 5, 7)
+    label = torch.randint(0, 3, (2, 5, 7))
+    label[1][label[1] == 1] = 2  # the second image lacks a class
+    rows, columns = torch.meshgrid(torch.arange(5) / 5 + 0.1, torch.arange(7) / 7 + 1 / 14,
+                                   indexing="ij")  # fmt: skip
+    pixels = torch.stack((columns, rows), -1).reshape(1, 35, 2)
+    loss = theirs.Mask2FormerLoss(
+        settings.Mask2FormerConfig(num_labels=3, train_num_points=35), LOSS_WEIGHTS
+    )
+    monkeypatch.setattr(
+        loss, "sample_points_using_uncertainty", lambda x, *_: pixels.expand(len(x), -1, -1)
+    )
+    shown = [torch.unique(one) for one in label]
+    truth = [
+        torch.stack([(one == c).float() for c in found])
+        for one, found in zip(label, shown, strict=True)
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "rand", lambda *_, **__: pixels)
+        terms = loss(masks, classes, truth, shown)
+    wanted = sum(LOSS_WEIGHTS[k] * v for k, v in terms.items())
+    given = {name.replace("s_0", "s_ce_0"): x for name, x in extras(classes, masks).items()}
+    got = matching_loss(DICE_CE, given, label)
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
+    assert not torch.isclose(got, matching_loss(DICE_CE, extras(classes, masks), label))
 
 
 def test_what_is_ignored_counts_nowhere():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -8,15 +10,14 @@ from scipy.stats import spearmanr
 
 from medseg.labels import Label, LabelScheme, Region
 from medseg.metrics.expected_dice import (
-    EDGE,
     FEWEST,
     Evidence,
     calibrate,
     clues_left,
     estimate,
     estimates,
-    fit,
 )
+from medseg.metrics.fractional_regression import EDGE, fit
 
 
 def evidence_of(clues, dice, patients=None, clue="probability"):
@@ -199,3 +200,43 @@ def test_clues_of_what_post_processing_removed_are_dropped(shape):
     assert clues_left(clues, pred, scheme) == {"whole": {"flips": 0.9}}
     pred[0, 0] = 2
     assert clues_left(clues, pred, scheme) == clues
+
+
+def off_range(clue, slope=1.0):
+    """Ten cases on the curve Dice = clue, clues from 0.7 to 0.9, and the estimate of another."""
+    clues = np.linspace(0.7, 0.9, 10)
+    dice = expit(slope * logit(clues) + 0.1 * (-1) ** np.arange(10))
+    calibration = calibrate("liver", evidence_of(clues, dice)).calibration
+    assert (calibration.lowest, calibration.highest) == (0.7, 0.9)
+    return calibration, estimate(calibration, {"probability": clue})
+
+
+@pytest.mark.parametrize(("clue", "side"), [(0.3, "less"), (0.99, "more")])
+def test_beyond_the_calibrated_clues_the_estimate_says_that_it_guesses(clue, side):
+    calibration, found = off_range(clue)
+    assert f"the network is {side} sure of it than of any of the 10 validation" in found.reason
+    assert found.value == pytest.approx(clue, abs=0.05)  # still the curve, to sort cases by
+    nearest = estimate(calibration, {"probability": 0.7 if side == "less" else 0.9})
+    assert nearest.reason == ""
+    if side == "less":  # from what the curve says to what the last believed clue would have had
+        assert found.high == pytest.approx(nearest.high)
+        assert found.low < found.value < nearest.low
+    else:
+        assert found.low == pytest.approx(nearest.low)
+        assert found.high > found.value > nearest.high
+
+
+def test_a_calibration_that_does_not_know_its_range_is_believed():
+    calibration, _ = off_range(0.8)
+    old = replace(calibration, lowest=None, highest=None)
+    assert estimate(old, {"probability": 0.3}).reason == ""
+
+
+def test_an_invented_structure_lies_in_an_interval_that_is_shown_from_zero():
+    """Two of ten tumours are inventions, Dice 0: the interval of the like reaches 0, not 0.0002."""
+    clues, dice = np.linspace(0.2, 0.8, 10), np.linspace(0.3, 0.8, 10)
+    dice[[0, 3]] = 0
+    calibration = calibrate("tumour", evidence_of(clues, dice)).calibration
+    found = estimate(calibration, {"probability": 0.4})
+    assert found.low == 0
+    assert 0 < found.value < found.high < 1

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from medseg.networks.bisenet import BiSeNet
-from medseg.networks.bisenetv2 import BiSeNetV2, _Aggregate
+from medseg.networks.bisenetv2 import BiSeNetV2
+from medseg.networks.encoders.bilateral_parts import Aggregate
 
 TINY = {"in_channels": 1, "num_classes": 3, "width": 0.125}
 
@@ -44,7 +45,7 @@ def test_paths_of_v1(ndim):
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_each_branch_of_v2_gates_the_other(ndim):
     torch.manual_seed(0)
-    join = _Aggregate(ndim, 4, ((2,) * ndim,) * 2, (3,) * ndim, "batch").eval()
+    join = Aggregate(ndim, 4, ((2,) * ndim,) * 2, (3,) * ndim, "batch").eval()
     join.fuse = torch.nn.Identity()
     detail, context = torch.randn(1, 4, *(8,) * ndim), torch.randn(1, 4, *(2,) * ndim)
     up = torch.nn.Upsample(scale_factor=4, mode={2: "bilinear", 3: "trilinear"}[ndim])

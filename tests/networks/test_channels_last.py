@@ -8,6 +8,8 @@ from medseg.networks.blocks import Block
 from medseg.networks.channels_last import (
     BatchNorm2d,
     BatchNorm3d,
+    InstanceNorm2d,
+    InstanceNorm3d,
     Tiles2d,
     Tiles3d,
     channels_last_on_cpu,
@@ -79,6 +81,39 @@ def test_batch_normalisation_needs_no_spread():
 
 
 @pytest.mark.parametrize(
+    ("ours", "peer", "shape"),
+    [
+        (InstanceNorm2d, nn.InstanceNorm2d, (3, 5, 4, 6)),
+        (InstanceNorm3d, nn.InstanceNorm3d, (2, 12, 4, 2, 6)),
+        (InstanceNorm3d, nn.InstanceNorm3d, (2, 3, 3, 5, 7)),  # 105 voxels do not fold
+        (InstanceNorm2d, nn.InstanceNorm2d, (2, 40, 4, 4)),  # wide
+    ],
+)
+def test_instance_normalisation_equals_torch(ours, peer, shape):
+    ours, peer = (kind(shape[1], affine=True) for kind in (ours, peer))
+    nn.init.uniform_(ours.weight, 0.5, 2)
+    nn.init.uniform_(ours.bias, -1, 1)
+    assert_equal_to(peer, ours, laid_out(shape))
+
+
+def test_instance_normalisation_in_half_precision_equals_torch():
+    x = laid_out((2, 12, 8, 8, 8)).detach().bfloat16().requires_grad_()
+    ours, peer = (kind(12, affine=True) for kind in (InstanceNorm3d, nn.InstanceNorm3d))
+    for a, b in zip(results(ours, x), results(peer, x), strict=True):
+        torch.testing.assert_close(a, b, rtol=2**-7, atol=2e-2)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_tiles_in_half_precision_equal_torch(last):
+    x = laid_out((2, 4, 3, 4, 5)).detach().bfloat16()
+    x = (x if last else x.contiguous()).requires_grad_()
+    ours, peer = (k(4, 3, 2, 2).bfloat16() for k in (Tiles3d, nn.ConvTranspose3d))
+    peer.load_state_dict(ours.state_dict())
+    for a, b in zip(results(ours, x), results(peer, x), strict=True):
+        torch.testing.assert_close(a, b, rtol=2**-5, atol=0.15)
+
+
+@pytest.mark.parametrize(
     ("ours", "peer", "step", "shape"),
     [
         (Tiles2d, nn.ConvTranspose2d, (2, 3), (2, 4, 3, 5)),
@@ -99,7 +134,9 @@ def test_a_tile_is_the_kernel_times_the_voxel():
     with torch.no_grad():
         up.weight[:] = torch.tensor([[[[1.0, 2], [3, 4]]], [[[0.0, 0], [0, 0]]]])
     x = torch.tensor([[[[10.0, 0.0]], [[7.0, 7.0]]]]).to(memory_format=torch.channels_last)
-    assert up(x)[0, 0].tolist() == [[10.5, 20.5, 0.5, 0.5], [30.5, 40.5, 0.5, 0.5]]
+    expected = [[10.5, 20.5, 0.5, 0.5], [30.5, 40.5, 0.5, 0.5]]
+    assert up(x)[0, 0].tolist() == expected
+    assert up.bfloat16()(x.bfloat16())[0, 0].tolist() == expected
 
 
 @pytest.mark.parametrize(("ndim", "stride"), [(2, (2, 2)), (3, (1, 2, 2))])

@@ -5,8 +5,11 @@ import copy
 import pytest
 import torch
 
+from medseg.networks import NETWORKS
 from medseg.networks.checkpointing import checkpoint_stages
 from tests.networks.test_contract import make
+
+FEW = {("unet", 3), ("pspnet", 2), ("setr_naive", 2), ("fc_densenet56", 2)}
 
 
 def step(network, image):
@@ -18,7 +21,12 @@ def step(network, image):
 
 
 @pytest.mark.parametrize(
-    ("name", "ndim"), [("unet", 3), ("pspnet", 2), ("setr_naive", 2), ("fc_densenet56", 2)]
+    ("name", "ndim"),
+    [
+        pytest.param(name, ndim, marks=() if (name, ndim) in FEW else pytest.mark.matrix)
+        for name in sorted(NETWORKS)
+        for ndim in (2, 3)
+    ],
 )
 def test_numbers_gradients_and_statistics_are_those_without(name, ndim):
     plain = make(name, ndim).train()
@@ -36,6 +44,12 @@ def test_numbers_gradients_and_statistics_are_those_without(name, ndim):
             torch.testing.assert_close(two.grad, one.grad, msg=key)
     for key, value in plain.state_dict().items():
         assert torch.equal(saving.state_dict()[key], value), key
+
+
+def test_every_network_has_stages():
+    with torch.device("meta"):
+        none = [name for name in sorted(NETWORKS) if len(checkpoint_stages(make(name, 2))) < 2]
+    assert none == []
 
 
 def test_less_is_kept_for_the_backward_pass():

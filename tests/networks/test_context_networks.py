@@ -48,9 +48,9 @@ def test_psanet_has_a_weight_for_each_offset():
         solid = PSANet(ndim=3, **TINY)
     assert network.head.context.offsets[0][1].out_channels == 97**2
     assert solid.head.context.offsets[0][1].out_channels == 15**3
-    with pytest.raises(ConfigError, match=r"network\.mask is 8"):
+    with pytest.raises(ConfigError, match=r"network\.arguments\.mask is 8"):
         PSANet(ndim=2, mask=8, **TINY)
-    with pytest.raises(ConfigError, match=r"network\.shrink"):
+    with pytest.raises(ConfigError, match=r"network\.arguments\.shrink"):
         PSANet(ndim=2, shrink=0, **TINY)
 
 

@@ -162,6 +162,7 @@ SMALL = {
     "unet": {"widths": (4, 8, 8, 16)},
     "vnet": {"widths": (4, 8), "convs": 2, "decoder_convs": 1},
 }
+LAYER_NORMED = {"segmenter", "segmenter_linear"}  # transformers from end to end
 UNPOOL = {"deconvnet", "enet", "segnet", "segnet_basic"}
 REPEATS = {  # other depths of a network that is asked, small as they are here the same
     *(f"segformer_b{size}" for size in range(1, 6)),
@@ -231,6 +232,19 @@ def test_every_parameter_gets_a_gradient(name, ndim):
         n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
     ]
     assert not dead
+
+
+@FLAT_FIRST
+def test_each_normalisation_trains_with_one_odd_image(name, ndim):
+    image = torch.randn(1, 2, *(9, 5, 3)[:ndim])
+    if name in LAYER_NORMED:
+        with pytest.raises(ConfigError, match="norm"):
+            make(name, ndim, norm="batch")
+        return
+    for norm in ("instance", "batch", "group"):
+        logits = logits_of(make(name, ndim, norm=norm).train()(image))
+        assert logits.shape == (1, 3, *image.shape[2:])
+        assert logits.isfinite().all()
 
 
 @FLAT_FIRST

@@ -64,5 +64,5 @@ def test_scales_are_fused_by_the_largest_logit_and_each_is_supervised():
     assert isinstance(out, Prediction)
     assert out.aux_weights == (1.0, 1.0)
     assert [x.shape for x in out.aux] == [out.logits.shape] * 2
-    with pytest.raises(ConfigError, match=r"network\.scales"):
+    with pytest.raises(ConfigError, match=r"network\.arguments\.scales"):
         DeepLabV2(ndim=2, scales=(0.0,), **TINY)

@@ -86,10 +86,10 @@ def test_a_thin_axis_is_left_alone(upsampling):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"widths": (8,)}, r"network\.widths"),
+        ({"widths": (8,)}, r"network\.arguments\.widths"),
         ({"widths": (2, 8)}, "must not shrink"),
-        ({"dilations": (2, 4, 8)}, r"network\.dilations"),
-        ({"dropout": (0.1, 1.0)}, r"network\.dropout"),
+        ({"dilations": (2, 4, 8)}, r"network\.arguments\.dilations"),
+        ({"dropout": (0.1, 1.0)}, r"network\.arguments\.dropout"),
     ],
 )
 def test_mistakes_are_explained(arguments, message):

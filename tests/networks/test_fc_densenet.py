@@ -96,5 +96,5 @@ def test_a_thin_axis_is_left_alone():
 
 
 def test_one_level_is_refused():
-    with pytest.raises(ConfigError, match=r"network\.layers"):
+    with pytest.raises(ConfigError, match=r"network\.arguments\.layers"):
         FCDenseNet(ndim=2, in_channels=1, num_classes=2, layers=(3,))

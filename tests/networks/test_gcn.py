@@ -61,5 +61,5 @@ def test_a_thin_axis_is_left_alone():
 
 
 def test_even_kernels_are_refused():
-    with pytest.raises(ConfigError, match=r"network\.large_kernel is 4"):
+    with pytest.raises(ConfigError, match=r"network\.arguments\.large_kernel is 4"):
         GCN(ndim=2, large_kernel=4, **TINY)

@@ -12,8 +12,11 @@ import torch
 from medseg.artefacts import NetworkSpec
 from medseg.errors import ConfigError, MissingExtraError
 from medseg.inference.weights import load_network
+from medseg.losses import build_loss
+from medseg.losses.deep_supervision import supervise
 from medseg.networks import Prediction, build_network
-from medseg.networks.hf import FORMS, segment, settled
+from medseg.networks.hf import FORMS, settled
+from medseg.networks.hf_wraps import segment
 from medseg.planning.narrow import width_defaults
 from medseg.training.checkpoint import save_weights
 
@@ -123,6 +126,52 @@ def test_mask2former_sums_what_transformers_computes(transformers):
         torch.testing.assert_close(network(image), theirs)
 
 
+@pytest.mark.parametrize("sizes", [(32, 64), (33, 45)])
+def test_mask2former_hands_its_queries_to_the_matching_loss(transformers, sizes):
+    plain, matched = make("mask2former").train(), make("mask2former", matching=True).train()
+    image = torch.randn(2, 2, *sizes)
+    torch.manual_seed(1)  # it skips branches at random
+    wanted = plain(image)
+    torch.manual_seed(1)
+    out = matched(image)
+    torch.testing.assert_close(out.logits, wanted.logits)
+    assert not out.aux
+    assert not out.logits.requires_grad
+    assert set(out.extras) == {
+        f"query_{what}_ce_{i}" for what in ("classes", "masks") for i in range(1 + len(wanted.aux))
+    }
+    classes, masks = out.extras["query_classes_ce_1"], out.extras["query_masks_ce_1"]
+    assert classes.shape == (2, 5 * 4, 1, 1)
+    # a fitting image has masks at a quarter of its size, a padded one at its own
+    assert masks.shape == (2, 5, *((8, 16) if sizes == (32, 64) else sizes))
+    with torch.no_grad():
+        assert torch.equal(matched.eval()(image), plain.eval()(image))
+
+
+def test_mask2former_learns_a_square_by_matching_alone(transformers):
+    network = make("mask2former", matching=True, backbone_config={**SWIN, "drop_path_rate": 0.0})
+    label = torch.zeros(2, 32, 32, dtype=torch.long)
+    label[0, 8:24, 8:20], label[1, 4:16, 12:28] = 1, 2
+    image = torch.stack([label, label == 1], 1).float() + 0.1 * torch.randn(2, 2, 32, 32)
+    loss = build_loss({"name": "dice_ce"}, "softmax")
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    seen = []
+    for _ in range(20):
+        out = network.train()(image)
+        total, terms = supervise(loss, out.logits, out.aux, label, extras=out.extras)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        seen.append(total.item())
+    unused = {n for n, p in network.named_parameters() if p.grad is None}
+    assert all("swin.layernorm" in n for n in unused)
+    assert torch.equal(terms["matching"], total.detach())
+    assert seen[-1] < 0.3 * seen[0]
+    with torch.no_grad():  # predictions follow, though no loss of theirs was trained
+        right = network.eval()(image).argmax(1) == label
+    assert right.float().mean() > 0.9
+
+
 def test_bfloat16_is_safe(transformers):
     network = make("mask2former").train()
     with torch.autocast("cpu", torch.bfloat16):
@@ -177,6 +226,7 @@ def test_width_scales_the_channels(transformers):
         ({"checkpoint": "nvidia/mit-b0"}, "no local folder.*nothing is fetched"),
         ({"backbone": "resnet50"}, "'backbone_config', not by a hub's name"),
         ({"depths": "three"}, r"network\.arguments of 'hf:segformer'"),
+        ({"matching": True}, "matching is for 'hf:mask2former', which has queries"),
     ],
 )
 def test_what_does_not_fit_is_told(transformers, arguments, says):

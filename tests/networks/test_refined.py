@@ -10,13 +10,14 @@ import torch
 from medseg.errors import ConfigError
 from medseg.networks import NETWORKS, SliceWise
 from medseg.networks.context.ham import factorised
-from medseg.networks.gated_scnn import gradient_length
-from medseg.networks.gruunet import ConvGRU
-from medseg.networks.knet import KernelUpdate
-from medseg.networks.pointrend import PointRend, _coordinates, draw_points, sample
+from medseg.networks.context.kernels import KernelUpdate
+from medseg.networks.context.spatial_pyramid import SpatialPyramid
+from medseg.networks.conv_gru import ConvGRU
+from medseg.networks.pointrend import PointRend
+from medseg.networks.points import coordinates, draw_points, sample
 from medseg.networks.soft_ncut import soft_ncut
 from medseg.networks.wnet import WNet
-from medseg.networks.ynet import SpatialPyramid, YNet
+from medseg.networks.ynet import YNet
 from tests.networks.test_contract import SMALL, make
 
 
@@ -64,7 +65,7 @@ def test_a_point_at_a_voxels_centre_sees_that_voxel(ndim):
     sizes = (3, 4, 5)[:ndim]
     x = torch.randn(2, 3, *sizes)
     places = torch.arange(math.prod(sizes)).expand(2, -1)
-    seen = sample(x, _coordinates(places, sizes))
+    seen = sample(x, coordinates(places, sizes))
     torch.testing.assert_close(seen, x.flatten(2).transpose(1, 2))
 
 
@@ -106,19 +107,10 @@ def test_a_kernel_update_pools_under_its_masks():
     assert (logits.shape, kernels.shape) == ((1, 2, 2, 3), (1, 2, 4))
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_the_length_of_a_gradient(ndim):
-    image = torch.zeros(2, 1, *(4,) * ndim)
-    image[0, :, 2:] = 3.0
-    length = gradient_length(image)
-    along = length[(0, 0, slice(None), *(0,) * (ndim - 1))]
-    assert along.tolist() == [0.0, 1.0, 1.0, 0.0]
-    assert (length[1] == 0).all()
-
-
 def test_gated_scnn_scores_edges_in_training():
     out = make("gated_scnn", 3).train()(torch.randn(2, 2, 9, 8, 7))
     assert out.extras["edges"].shape == (2, 1, 9, 8, 7)
+    assert out.extras["dual_edges"] is out.extras["edges"]
 
 
 def test_mnet_gives_the_mean_of_its_sides():

@@ -58,5 +58,5 @@ def test_supervised_levels_are_all_but_the_coarsest():
 
 
 def test_arguments_that_do_not_fit_are_explained():
-    with pytest.raises(ConfigError, match=r"network\.blocks"):
+    with pytest.raises(ConfigError, match=r"network\.arguments\.blocks"):
         ResEncUNet(ndim=2, in_channels=1, num_classes=2, widths=(4, 8), blocks=(1, 3, 4))

@@ -125,7 +125,7 @@ def test_drop_rates_grow_to_the_one_given():
 def test_arguments_that_do_not_fit_are_explained():
     with pytest.raises(ConfigError, match="5 heads do not divide the 64 channels"):
         SegFormer(ndim=2, in_channels=1, num_classes=2, heads=(1, 5, 5, 8))
-    with pytest.raises(ConfigError, match=r"network\.strides has 2 entries for 4 levels"):
+    with pytest.raises(ConfigError, match=r"arguments\.strides has 2 entries for 4 levels"):
         SegFormer(ndim=2, in_channels=1, num_classes=2, strides=(4, 2))
     with pytest.raises(ConfigError, match="one per level"):
         SegFormer(ndim=2, in_channels=1, num_classes=2, depths=(1, 2))

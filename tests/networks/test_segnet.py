@@ -85,5 +85,5 @@ def test_basic_has_no_relu_on_the_way_up():
 
 
 def test_no_levels_are_refused():
-    with pytest.raises(ConfigError, match=r"network\.widths"):
+    with pytest.raises(ConfigError, match=r"network\.arguments\.widths"):
         SegNet(ndim=2, in_channels=1, num_classes=2, widths=())

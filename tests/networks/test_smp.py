@@ -77,6 +77,23 @@ def test_one_odd_image_in_training_and_in_evaluation(fake_smp):
     assert torch.equal(network(fitting), network.network(fitting))
 
 
+def test_pan_gets_a_map_that_it_can_halve_three_times(fake_smp):
+    seen = []
+    network = make("pan").eval()
+    network.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2:]))
+    assert network(torch.randn(1, 2, 33, 150)).shape == (1, 3, 33, 150)
+    assert seen == [(128, 160)]
+
+
+def test_dpt_gets_an_encoder_that_it_can_use(fake_smp):
+    make("dpt")
+    assert fake_smp["encoder_name"].startswith("tu-vit_")
+    make("dpt", encoder_name="tu-deit_tiny_patch16_224")
+    assert fake_smp["encoder_name"] == "tu-deit_tiny_patch16_224"
+    assert fake_smp["dynamic_img_size"] is True
+    assert make("dpt").divisor == (32, 32)  # its encoder, of stride 16, is halved once more
+
+
 def test_a_single_image_trains_as_two_of_it(fake_smp):
     network, image = make().train(), torch.randn(1, 2, 32, 32)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
@@ -113,8 +130,6 @@ def test_an_unknown_architecture_gets_the_nearest():
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_real_library(name):
     pytest.importorskip("segmentation_models_pytorch", exc_type=ImportError)
-    if name == "dpt":
-        pytest.skip("its vision transformers take images of one size")
     network = make(name).train()
     assert network(torch.randn(1, 2, 70, 65)).shape == (1, 3, 70, 65)
     assert network.eval()(torch.randn(1, 2, 70, 65)).shape == (1, 3, 70, 65)

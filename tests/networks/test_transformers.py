@@ -11,11 +11,13 @@ from torch import nn
 from medseg.errors import ConfigError
 from medseg.networks import NETWORKS
 from medseg.networks.encoders.vit import ViT
-from medseg.networks.maskformer import MaskFormer, sine_positions
+from medseg.networks.maskformer import MaskFormer
+from medseg.networks.query_decoder import sine_positions
 from medseg.networks.segmenter import Segmenter
 from medseg.networks.setr import SETR
+from medseg.networks.standard_blocks import standardised
 from medseg.networks.transformer import Attention, DropPath, Positions
-from medseg.networks.transunet import TransUNet, _standardised
+from medseg.networks.transunet import TransUNet
 from tests.networks.test_contract import make
 
 TINY = {"embed_dim": 8, "depth": 4, "heads": 2, "patch": 2, "grid": 3}
@@ -82,7 +84,7 @@ def test_a_vision_transformer_gives_the_layers_asked_for():
         {k: v for k, v in vit.state_dict().items() if not k.startswith(("layers.2", "layers.3"))}
     )
     torch.testing.assert_close(shorter(image)[-1], maps[0])
-    with pytest.raises(ConfigError, match=r"network\.take is \(1, 2\)"):
+    with pytest.raises(ConfigError, match=r"network\.arguments\.take is \(1, 2\)"):
         ViT(ndim=2, in_channels=1, take=(1, 2), **TINY)
 
 
@@ -120,7 +122,7 @@ def test_segmenter_tells_one_class_from_none(ndim):
 
 
 def test_transunet_weights_have_mean_0_and_variance_1():
-    weight = _standardised(torch.randn(3, 2, 5, 5) * 7 + 2).flatten(1)
+    weight = standardised(torch.randn(3, 2, 5, 5) * 7 + 2).flatten(1)
     torch.testing.assert_close(weight.mean(1), torch.zeros(3), atol=1e-6, rtol=0)
     torch.testing.assert_close(weight.var(1, correction=0), torch.ones(3), atol=1e-4, rtol=0)
     with pytest.raises(ConfigError, match=r"decoder_channels has 2 entries for 4 strides"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from medseg.inference.weights import load_network
 from medseg.networks import Prediction, build_network
 from medseg.networks.monai_forms import FORMS
 from medseg.networks.wraps import MONAI, MonaiNetwork
+from medseg.planning import device_plan
+from medseg.planning.narrow import CPU_STEP_FLOPS, affordable_batch, narrowed_arguments
 from medseg.settings import NetworkSettings
 from medseg.stages.plan import Planning
 from medseg.training.checkpoint import save_weights
@@ -175,9 +178,16 @@ def test_a_running_average_counts_each_weight_once(nets):
 
 @pytest.mark.parametrize("name", ["SegResNet", "UNETR", "SwinUNETR", "DynUNet", "UNet"])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_every_one_passes_the_plan(nets, tmp_path, name, ndim):
+def test_every_one_passes_the_plan(nets, tmp_path, monkeypatch, name, ndim):
+    # a CPU on which a step may cost a fortieth, since the plan takes a few of them
+    for part in (narrowed_arguments, affordable_batch):
+        monkeypatch.setattr(device_plan, part.__name__, partial(part, limit=CPU_STEP_FLOPS / 40))
+    small = dataset(shapes=((18, 26, 20),) * 10)
     settings = NetworkSettings(name=f"monai:{name}", ndim=ndim)
-    plan = Planning(network=settings).run(dataset=dataset(), context=LocalContext(tmp_path))
+    plan = Planning(network=settings).run(dataset=small, context=LocalContext(tmp_path))
+    narrower = {"SwinUNETR": ("feature_size", 24), "UNETR": ("hidden_size", 768)}.get(name)
+    if narrower and ndim == 3:
+        assert plan.network.arguments[narrower[0]] < narrower[1]
     assert plan.network.name == f"monai:{name}"
     if name == "UNETR":
         seen = [n for axis, n in enumerate(plan.patch_size) if axis != plan.slice_axis]

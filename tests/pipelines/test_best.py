@@ -12,7 +12,7 @@ import pytest
 from medseg.ensemble_folder import open_model
 from medseg.errors import ConfigError
 from medseg.pipelines.best import choose, compare, told
-from medseg.pipelines.best_runs import Candidate, FinishedRun, shared_cases
+from medseg.pipelines.best_runs import Candidate, FinishedRun, choose_score, shared_cases
 from medseg.pipelines.cli import main
 from tests.pipelines.tiny import write_tiny
 
@@ -53,6 +53,45 @@ def test_the_best_mean_is_chosen_and_a_steady_margin_is_beyond_chance():
 
 def test_of_equal_ones_the_first_is_taken():
     assert compare([made_candidate("a", [0.5]), made_candidate("b", [0.5])]).best.name == "a"
+
+
+def test_photographs_are_chosen_by_the_miou_over_the_set():
+    """Two pictures of 100 pixels, rows the truth. One run finds the rare class, the other is better
+    on the common ones: by Dice per picture the second, by mIoU over the set the first.
+    """
+    rare = np.array([[90, 6, 0], [0, 0, 0], [0, 0, 4]])
+    common = np.array([[96, 0, 0], [0, 0, 0], [4, 0, 0]])
+    other = np.array([[50, 0, 0], [0, 50, 0], [0, 0, 0]])
+    finds, misses = made_candidate("finds", [0.5, 1.0]), made_candidate("misses", [0.9, 1.0])
+    finds.pixels.update(c0=rare, c1=other)
+    misses.pixels.update(c0=common, c1=other)
+    assert compare([finds, misses]).best.name == "misses"
+    choice = compare([finds, misses], "miou")
+    assert choice.best.name == "finds"
+    # finds: 140/146, 50/56, 4/4; misses: 146/150, 50/50, 0/4
+    assert choice.means["finds"] == pytest.approx((140 / 146 + 50 / 56 + 1) / 3)
+    assert choice.means["misses"] == pytest.approx((146 / 150 + 1 + 0) / 3)
+    assert choice.against["misses"].n == 2  # picture by picture
+    assert told(choice)[0].startswith("best: finds, mIoU over the set 0.9506 on 2")
+
+
+def scored_run(score, *, annotated=None, regions=()):
+    model = SimpleNamespace(score=score, document=SimpleNamespace(scheme=SimpleNamespace()))
+    model.document.scheme.regions = regions
+    case = SimpleNamespace(case=SimpleNamespace(annotated=annotated))
+    return FinishedRun(name="run", model=model, ingested={"a": case}, out_of_fold={})
+
+
+def test_what_chose_the_networks_decides():
+    by_miou, by_dice = scored_run("miou"), scored_run("dice")
+    assert choose_score("auto", [by_miou, by_miou], ["a"]) == "miou"
+    assert choose_score("auto", [by_miou, by_dice], ["a"]) == "dice"
+    assert choose_score("miou", [by_dice, by_dice], ["a"]) == "miou"
+    assert choose_score("dice", [by_miou, by_miou], ["a"]) == "dice"
+    with pytest.raises(ConfigError, match="case a is annotated in part; choose dice"):
+        choose_score("miou", [scored_run("dice", annotated=("road",))], ["a"])
+    with pytest.raises(ConfigError, match="their regions overlap"):
+        choose_score("miou", [scored_run("dice", regions=("whole",))], ["a"])
 
 
 def test_scans_of_one_patient_count_once():

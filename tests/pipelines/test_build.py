@@ -174,3 +174,10 @@ def test_of_several_manifests_the_first_with_data_is_used_loudly(
     assert "manifest 'far' cannot be used" in caplog.text
     with pytest.raises(ManifestError, match="far: its data is not there"):
         load_experiment(path, ["manifest=[far, away]"], stages=TABLE)
+
+
+def test_a_data_root_that_is_not_there_is_no_reason_for_made_up_data(tmp_path: Path) -> None:
+    path = write(tmp_path, "manifest: m\n")
+    with pytest.raises(ConfigError, match=r"--data-root .*gone: no such folder"):
+        load_experiment(path, stages=TABLE, data_root=tmp_path / "gone")
+    assert load_experiment(path, stages=TABLE, data_root=tmp_path).manifest == MANIFEST

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
+import runpy
 import subprocess
 import sys
 from dataclasses import fields
@@ -123,6 +126,102 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--untli", "plan"], "unknown argument: --untli; did you mean '--until'?"),
+        (["--train.budget=6it"], "a setting has no dashes: train.budget=6it"),
+    ],
+)
+def test_a_wrong_option_is_answered_with_the_right_one(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "c.yaml", *words])
+    said = capsys.readouterr().err
+    assert says in said
+    assert "usage: medseg run" in said
+
+
+def test_settings_are_not_called_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run"])
+    assert "the following arguments are required: CONFIG\n" in capsys.readouterr().err
+
+
+def test_python_m_medseg_is_the_same_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["medseg", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("medseg", run_name="__main__")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("medseg ")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("unett", "did you mean 'unet'?"), ("hf:segfomer", "'hf:segformer'")]
+)
+def test_a_mistaken_network_ends_the_run_before_it_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, kind: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("experiment: x\npipeline: volume\nmanifest: ct_liver\n")
+    words = ["run", str(config), f"network.name={name}", "--runs-dir", str(tmp_path / "runs")]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"command line: network.name: no network is named '{name}'" in said
+    assert kind in said
+    assert not (tmp_path / "runs" / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.loss=dice", "train.loss: should be a mapping, or should be a list; got 'dice'; "),
+        ("network=vnet", "network: should be a mapping with the keys name, "),
+    ],
+)
+def test_a_name_in_place_of_a_mapping_is_shown_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, says: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("experiment: x\npipeline: volume\nmanifest: ct_liver\n")
+    assert main(["run", str(config), override, "--runs-dir", str(tmp_path / "runs")]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert f"write {{name: {override.partition('=')[2]}}}" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), "a/b: No space left on device; "),
+        (PermissionError(errno.EACCES, "Permission denied", "c"), "c: Permission denied; name a"),
+        (OSError(errno.EIO, "Input/output error", "d"), "this was not foreseen"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "this was not foreseen"),  # not stdout's
+    ],
+)
+def test_errors_of_the_system_come_with_a_cure(
+    error: OSError, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(args: object) -> int:
+        raise error
+
+    monkeypatch.setattr(run, "main", fail)
+    assert main(["run", "c.yaml"]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_reader_who_left_is_no_error() -> None:
+    ended = subprocess.run(
+        f"{sys.executable} -m medseg list stages | true; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (ConfigError("wrong"), 2),
@@ -168,6 +267,7 @@ def test_every_name_comes_with_a_line(kind: str, capsys: pytest.CaptureFixture[s
     assert main(["list", kind]) == 0
     for line in capsys.readouterr().out.splitlines():
         assert len(line.split()) > 3, line
+        assert not re.search(r"`|\]_|\bReturn\b|_loss\b|logits", line), line
 
 
 def test_listed_metrics_are_columns_of_the_scores() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from medseg.errors import StageError
-from medseg.pipelines.cases import result_kind
+from medseg.pipelines.cases import is_disk_full, result_kind
 from medseg.pipelines.context import RunContext
 from medseg.pipelines.options import Options
 from medseg.pipelines.progress import Display, clock
@@ -238,3 +241,32 @@ def test_a_long_call_that_fails_fails_the_stage(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         context(tmp_path).once(count_to_three, "three", {}, shared={"seen": None, "more": 1})
     assert context(tmp_path).listed == []
+
+
+def disk_case(out: Path, name: str, full: bool) -> str:
+    """Write a file, or find the disk full as NumPy tells it."""
+    if full:
+        raise OSError("10000 requested and 7468 written")
+    (out / "a").touch()
+    return name
+
+
+def test_a_full_disk_is_no_fault_of_the_case_and_ends_the_stage(tmp_path: Path) -> None:
+    wanted = {name: {"name": name, "full": name == "b"} for name in "abc"}
+    with pytest.raises(
+        StageError, match=r"no more can be written .* 1 of 3 cases are done and kept"
+    ):
+        context(tmp_path).map_cases(disk_case, wanted)
+    room = {name: {"name": name, "full": False} for name in "abc"}
+    found = context(tmp_path)
+    assert list(found.map_cases(disk_case, room).done) == ["a", "b", "c"]
+    assert found.listed == []  # nothing was set aside for good
+
+
+def test_what_says_that_a_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_disk_full(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
+    assert is_disk_full(OSError("16 requested and 0 written"), tmp_path)
+    assert not is_disk_full(OSError(errno.ENOENT, "No such file or directory"), tmp_path)
+    assert not is_disk_full(RuntimeError("16 requested and 0 written"), tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**10))
+    assert is_disk_full(RuntimeError("blosc2 could not write"), tmp_path)

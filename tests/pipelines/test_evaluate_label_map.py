@@ -38,4 +38,4 @@ def test_value_of_the_reference_outside_the_map_sets_the_case_aside(tmp_path: Pa
     labels.write_text(TABLE)
     (aside,) = run(tmp_path, labels=labels).set_aside
     assert aside.case == "b"
-    assert "values 5 are not in the label map" in aside.reason
+    assert "value 5 is not in the label map" in aside.reason

@@ -10,6 +10,7 @@ import torch
 
 from medseg.errors import ConfigError
 from medseg.pipelines.machine import check_device, host, resolve_device, seed_everything, versions
+from medseg.settings import Compute
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:3"])
@@ -59,3 +60,8 @@ def test_versions_and_host_are_plain() -> None:
     assert versions()["torch"] == torch.__version__
     assert host()["cores"] >= 1
     assert host()["memory_gib"] > 0
+
+
+def test_no_workers_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"compute\.workers is 0; it must be 1 or more, or auto"):
+        Compute(workers=0)

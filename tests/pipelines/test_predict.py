@@ -16,6 +16,7 @@ from medseg.labels import Label, LabelScheme
 from medseg.pipelines import cli
 from medseg.pipelines.predict import main, predict
 from medseg.pipelines.predict_inputs import find_cases, group_channels, stem
+from medseg.pipelines.predict_record import RECORD
 from tests.inference.toys import install, make_model_folder, make_plan
 
 SPACING = (1.0, 1.5, 2.0)
@@ -74,7 +75,7 @@ def bright_volume(shape=(7, 6, 5), start=(1, 3, 2), size=(1, 1, 1)):
 def arguments(model, source, out, **changes):
     settings = {"model": model, "input": source, "out": out, "device": "cpu", "overwrite": False}
     settings |= {"quiet": False, "debug": False, "watch": False, "folds": (), "maps": ()}
-    settings |= {"report": False}
+    settings |= {"report": False, "identifiers": "drop", "names": None, "memory": "auto"}
     return argparse.Namespace(**{**settings, **changes})
 
 
@@ -137,7 +138,7 @@ def test_what_is_there_is_kept_unless_overwritten(tmp_path, model):
     assert (out / "a.nii.gz").read_bytes() == b"mine"
     assert len(predict(model, images, out, overwrite=True).written) == 2
     assert nib.load(out / "a.nii.gz").shape == (7, 6, 5)
-    assert sorted(p.name for p in out.iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    assert sorted(p.name for p in out.iterdir()) == ["a.nii.gz", "b.nii.gz", RECORD]
 
 
 def test_nothing_to_do_loads_no_network(tmp_path, model):
@@ -160,7 +161,8 @@ def test_a_bad_file_is_set_aside_and_the_rest_goes_on(tmp_path, model, caplog):
     with caplog.at_level(logging.INFO):
         code = main(arguments(model, images, tmp_path / "out"))
     assert code == 3
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "d.nii.gz"]
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["a.nii.gz", "d.nii.gz", RECORD]
     listed = [m for m in caplog.messages if m.startswith("set aside")]
     assert len(listed) == 2
     assert "case b" in listed[0]

@@ -11,6 +11,7 @@ from medseg.geometry.volume import Volume
 from medseg.phantom.dicom_files import write_dicom_series
 from medseg.pipelines import cli
 from medseg.pipelines.predict import predict
+from medseg.pipelines.predict_record import RECORD
 from tests.dicom_out.series import edit_headers, oblique_affine
 from tests.inference.toys import install, make_model_folder, make_plan
 
@@ -39,7 +40,7 @@ def write_scan(folder, value=1):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD)
 
 
 def nifti_points(path):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from medseg.errors import ConfigError
 from medseg.pipelines.predict_inputs import find_cases
+from tests.io.dicom_series import write_series
 
 
 @pytest.fixture
@@ -67,3 +69,33 @@ def test_a_wrong_list_is_refused(scans):
         find_cases(scans / "list.txt", ["image"], 3)
     with pytest.raises(ConfigError, match="both be written as 'a'"):
         find_cases([scans / "a.nii.gz", scans / "a.nii.gz"], ["image"], 3)
+
+
+def write_series_tree(root):
+    """Write three series, two of which have the same end of their UID and one folder."""
+    data = np.zeros((4, 5, 3), np.int16)
+    write_series(root / "a", data, series="1.2.3")
+    write_series(root / "b", data, series="1.4.9", names=["x0", "x1", "x2"])
+    write_series(root / "b", data, series="1.5.9", names=["y0", "y1", "y2"])
+
+
+def test_a_series_with_a_damaged_file_is_set_aside(tmp_path):
+    write_series_tree(tmp_path)
+    (tmp_path / "b/x1").write_bytes(b"")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/1.dcm").write_bytes(b"DICM")
+    cases, aside = find_cases(tmp_path, ["image"], 3)
+    assert [(case.id, case.image[0].series) for case in cases] == [
+        ("a", "1.2.3"),
+        ("b_1.5.9", "1.5.9"),
+    ]
+    assert [row.case for row in aside] == ["b_1.4.9", "c"]
+    assert "b/x1: named like a slice but has no DICOM preamble" in aside[0].reason
+
+
+def test_a_folder_in_which_nothing_is_whole_is_an_error(tmp_path):
+    write_series(tmp_path / "a", np.zeros((4, 5, 3), np.int16))
+    for path in (tmp_path / "a").iterdir():
+        path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ConfigError, match=r"so nothing was written: case a: .*slice_0.*copy the f"):
+        find_cases(tmp_path, ["image"], 3)

@@ -13,6 +13,7 @@ from medseg.dicom_out import Wanted
 from medseg.errors import ConfigError
 from medseg.pipelines import cli
 from medseg.pipelines.predict import predict
+from medseg.pipelines.predict_record import RECORD
 from medseg.reporting.background import Background, write_background
 from medseg.reporting.pdf import why_no_pdf
 from medseg.reporting.scan_checks import TrainingScans
@@ -61,7 +62,8 @@ def test_a_case_gets_page_and_json_and_stands_in_the_list(tmp_path, model, no_pd
     line = ["predict", str(model), str(scan.parent), "-o", str(out), "--device", "cpu"]
     assert cli.main([*line, "--report"]) == 0
     found = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
-    assert found == ["a.nii.gz", "report/cases/a.html", "report/cases/a.json", "report/index.html"]
+    pages = ["report/cases/a.html", "report/cases/a.json", "report/index.html"]
+    assert found == ["a.nii.gz", RECORD, *pages]
     facts = json.loads((out / "report/cases/a.json").read_text())
     (bright,) = facts["structures"]
     assert bright["volume_ml"] == pytest.approx(0.064)
@@ -119,7 +121,7 @@ def test_the_pdf_joins_the_study_of_the_series(tmp_path):
     scan, out = write_scan(tmp_path / "s1"), tmp_path / "out"
     predict(model, scan, out, device="cpu", report=True, dicom=Wanted(seg=True))
     assert sorted(p.name for p in out.iterdir()) == [
-        "report", "s1.nii.gz", "s1_report.dcm", "s1_seg.dcm",
+        RECORD, "report", "s1.nii.gz", "s1_report.dcm", "s1_seg.dcm",
     ]  # fmt: skip
     made, source = pydicom.dcmread(out / "s1_report.dcm"), pydicom.dcmread(next(scan.iterdir()))
     assert made.StudyInstanceUID == source.StudyInstanceUID
@@ -139,7 +141,7 @@ def test_dicom_pdf_alone_needs_no_highdicom_and_an_object_that_cannot_be_made_le
     scan, out = write_scan(tmp_path / "s1"), tmp_path / "out"
     line = ["predict", str(model), str(scan), "-o", str(out), "--device", "cpu", "--dicom-pdf"]
     assert cli.main(line) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["report", "s1.nii.gz", "s1_report.dcm"]
+    assert sorted(p.name for p in out.iterdir()) == [RECORD, "report", "s1.nii.gz", "s1_report.dcm"]
     edit_headers(scan, lambda d, n: setattr(d, "PatientID", "2") if n == 1 else None)
     result = predict(model, scan, tmp_path / "other", dicom=Wanted(pdf=True))
     assert "another PatientID" in result.set_aside[0].reason

@@ -14,6 +14,7 @@ from medseg.geometry.volume import Volume
 from medseg.model_folder import read_model_folder
 from medseg.phantom.dicom_files import write_dicom_series
 from medseg.pipelines import cli
+from medseg.pipelines.predict_record import RECORD
 from medseg.pipelines.predict_watch import FAILURES, Watcher, parse_every, watch
 from tests.inference.toys import install, make_model_folder, make_plan
 
@@ -61,7 +62,7 @@ def run(model, source, out, *between):
         watch(
             model, load_predictor(model, "cpu"), source, out, every_s=7, bar=Silent(), sleep=sleep
         )
-    return sorted(p.name for p in out.iterdir())
+    return sorted(p.name for p in out.iterdir() if p.name != RECORD)
 
 
 def nothing():
@@ -206,3 +207,16 @@ def test_a_touched_file_counts_as_changed(folders):
     os.utime(source / "a.nii.gz", (1, 1))
     assert signature(source) != before
     assert signature(source / "missing") == ()
+
+
+def test_what_another_model_made_is_refused_before_anything_is_written(model, folders, tmp_path):
+    source, out = folders
+    put(source / "a.nii.gz")
+    run(model, source, out, nothing)
+    plan = make_plan(spacing=(1.0, 1.0, 1.0), patch_size=(4, 4, 4))
+    other = read_model_folder(make_model_folder(tmp_path / "other", plan, thresholds=(0.2,)))
+    before = (out / RECORD).read_bytes()
+    with pytest.raises(ConfigError, match=r"another model .* -o, .*--overwrite"):
+        watch(other, load_predictor(other, "cpu"), source, out, every_s=1, bar=Silent())
+    assert (out / RECORD).read_bytes() == before
+    assert run(model, source, out, nothing) == ["a.nii.gz"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,31 @@ def test_a_killed_run_goes_on_in_its_record_and_a_finished_one_is_not_touched(
 
 def _stop(self: Any, squares: Squares, context: Any) -> Squares:
     raise KeyboardInterrupt
+
+
+def test_the_cases_of_all_folds_are_logged_beside_the_headline(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    report.mkdir()
+    liver = {"metrics": {"dice": {"mean": 0.9}, "hd95_mm": {"mean": None}}}
+    tumour = {"metrics": {"dice": {"mean": 0.5}, "hd95_mm": {"mean": 8.0}}}
+    splits = {"validation": {"labels": {"liver": liver, "tumour": tumour}}}
+    (report / "summary.json").write_text(json.dumps({"splits": splits}))
+    tracker = Notes()
+    files = ReportFiles(
+        folder=report,
+        metrics=report / "metrics.csv",
+        summary=report / "summary.json",
+        headline={"test/dice/mean": 1},
+    )
+    track(files, tracker, tmp_path, None, None)
+    assert tracker.calls[0] == (
+        "metrics",
+        {
+            "test/dice/mean": 1,
+            "validation/dice/liver": 0.9,
+            "validation/dice/tumour": 0.5,
+            "validation/dice/mean": pytest.approx(0.7),
+            "validation/hd95_mm/tumour": 8.0,
+            "validation/hd95_mm/mean": 8.0,
+        },
+    )

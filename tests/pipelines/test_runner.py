@@ -256,6 +256,13 @@ def test_a_second_process_is_kept_out(toy: Toy) -> None:
         toy.run()
 
 
+def test_runs_that_cannot_be_written_are_the_commands_fault(toy: Toy) -> None:
+    toy.put(a="1")
+    toy.runs.write_text("a file where a folder should be")
+    with pytest.raises(ConfigError, match=r"cannot be made or written .*--runs-dir"):
+        toy.run()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigkill_among_cases_resumes_to_the_same_result(toy: Toy, workers: int) -> None:
     process = toy.start(workers, TOY_SLEEP="0.7")
@@ -359,3 +366,29 @@ def test_a_tracker_that_breaks_does_not_fail_the_run(
     monkeypatch.setattr("medseg.pipelines.runner.make_tracker", broken)
     assert toy.run().exit_code == 0
     assert "tracking is off for the rest of this run: OSError: the store is gone" in caplog.text
+
+
+def test_the_first_error_wins_where_none_can_be_written_down(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*args: Any, **settings: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def break_and_fill(self: Any, numbers: Numbers, context: Context) -> Numbers:
+        monkeypatch.setattr(Path, "write_text", full)
+        monkeypatch.setattr("medseg.pipelines.runfolder.RunFolder.write_record", full)
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("tests.pipelines.toys.Add.run", break_and_fill)
+    with pytest.raises(StageError, match=r"ZeroDivisionError: by zero; no traceback .*No space"):
+        toy.run()
+    assert "run.json does not say so: [Errno 28] No space left on device" in caplog.text
+
+
+def test_a_reason_stands_once_in_the_log_of_a_run(
+    toy: Toy, caplog: pytest.LogCaptureFixture
+) -> None:
+    toy.put(d="corrupt")
+    toy.run()
+    assert caplog.text.count("holds no number") == 1
+    assert "1 case was set aside and in no result:\n  square: case d, as told above" in caplog.text

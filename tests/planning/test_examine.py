@@ -161,7 +161,7 @@ def break_away(folder):
         (break_gzip, "i.nii.gz", "copy it from its source"),
         (break_shape, r"\(10, 12, 9\)", "exclude"),
         (break_place, "l.nii.gz", "exclude"),
-        (break_values, "values 7", "labels"),
+        (break_values, "value 7 is not", "labels"),
         (break_affine, "singular", "header"),
         (break_away, "does not exist", "exclude"),
     ],

@@ -51,6 +51,9 @@ def test_a_budget_of_steps_by_hand():
     assert forecast.hours == pytest.approx(50 / 3600)
     folds = replace(TEN_MINUTES, folds=5)
     assert foretold(folds).hours == pytest.approx(5 / 6)
+    assert forecast_words(foretold(folds)).startswith("50 min for 5 folds of 1 200 steps of 0.5 s")
+    one = foretold(Budgeted(text="1it", seconds=None, iterations=1, validations=1))
+    assert dict(forecast_rows(one))["training"].endswith("budget 1it, 1 step")
 
 
 def test_disk_by_hand():

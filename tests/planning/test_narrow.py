@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,9 @@ from medseg.artefacts import NetworkSpec
 from medseg.errors import ConfigError
 from medseg.networks import NETWORKS, build_network
 from medseg.planning.narrow import (
+    BESIDE_WIDTH,
     CPU_STEP_FLOPS,
+    WIDTH_ARGUMENTS,
     affordable_batch,
     forward_flops,
     narrowed_arguments,
@@ -46,8 +50,66 @@ def test_what_fits_and_what_is_given_stays():
 
 def test_only_channels_are_widths():
     spec = NetworkSpec(name="deeplabv3", arguments=BASE)
-    assert set(width_defaults(spec)) == {"width", "channels"}
+    assert width_defaults(spec) == {"width": 1.0}
     assert width_defaults(NetworkSpec(name="resenc_unet", arguments=BASE)) == {}  # None: its own
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, {"width": 1.0}),
+        ({"width": 0.5}, {}),  # the head's channels are not narrowed behind the user's back
+        ({"channels": 64}, {"width": 1.0}),
+    ],
+)
+def test_heads_follow_their_encoder(given, found):
+    for name in ("deeplabv3", "fcn8s", "semantic_fpn"):
+        spec = NetworkSpec(name=name, arguments={**BASE, **given})
+        assert width_defaults(spec) == found
+
+
+def channels_of(name: str, **arguments) -> set[int]:
+    """Return the sizes that occur in a network's weights."""
+    with torch.device("meta"):
+        network = build_network(NetworkSpec(name=name, arguments={**BASE, **arguments}))
+    return {size for weight in network.parameters() for size in weight.shape}
+
+
+def test_every_layer_is_scaled_once():
+    """Half of all channels is a quarter of the work, but for image and classes."""
+    plain = forward_flops(NetworkSpec(name="deeplabv3", arguments=BASE), (64, 64), 2)
+    narrow, scale = narrowed_arguments(
+        NetworkSpec(name="deeplabv3", arguments=BASE), (64, 64), 2, limit=plain / 2
+    )
+    assert (narrow, scale) == ({"width": 0.5}, 0.5)
+    assert 2048 in channels_of("deeplabv3")
+    assert {1024, 256} <= channels_of("deeplabv3", **narrow)  # encoder's last, head's 512
+    assert 128 in channels_of("maskformer", width=0.5, channels=128)
+    assert {"width", "channels"} == set(
+        width_defaults(NetworkSpec(name="maskformer", arguments=BASE))
+    )
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", NETWORKS)
+def test_width_multiplies_what_it_is_said_to_multiply(name):
+    build = NETWORKS[name]
+    if "width" not in width_defaults(NetworkSpec(name=name, arguments=BASE)):
+        pytest.skip("it has no width")
+    for word in parameters_of(build).keys() & set(WIDTH_ARGUMENTS) - {"width", "widths", "first"}:
+        usual_sizes = parameters_of(build)[word].default
+        sizes = (352,) * len(usual_sizes) if isinstance(usual_sizes, tuple) else 352
+        seen = channels_of(name, width=0.25, **{word: sizes})
+        usual = channels_of(name, width=0.25)
+        assert (352 if word in BESIDE_WIDTH.get(name, ()) else 88) in seen - usual, word
+
+
+def parameters_of(build) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a network and of its bases, the network's own first."""
+    found: dict[str, inspect.Parameter] = {}
+    for one in getattr(build, "__mro__", (build,)):
+        found = {**inspect.signature(one).parameters, **found}
+    return found
 
 
 def test_networks_of_other_libraries_have_widths_too():
@@ -127,4 +189,4 @@ def test_widths_of_a_base_class_count():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "derived", Derived)
         found = width_defaults(NetworkSpec(name="derived", arguments=BASE))
-    assert found == {"width": 1.0, "channels": 512}
+    assert found == {"width": 1.0}

@@ -83,6 +83,18 @@ def test_what_the_config_sets_stands():
         assert decision(plan, key).rule == SET
 
 
+def test_each_network_argument_has_a_rule_and_data_of_its_own():
+    plan = make_plan(dataset(), Wishes(), "cpu")
+    rows = {key: decision(plan, f"network.arguments.{key}") for key in plan.network.arguments}
+    assert rows["in_channels"].data == "channels image"
+    assert rows["num_classes"].data == f"outputs {', '.join(plan.scheme.output_names)}"
+    assert rows["strides"].data == "patch 40 x 56 x 40"
+    assert "on a CPU" in rows["thin"].rule
+    assert "on a CPU" in rows["residual"].rule
+    own = ("strides", "kernel_sizes", "deep_supervision", "residual", "thin", "widths")
+    assert len({rows[key].rule for key in own}) == len(own)
+
+
 def test_slices_of_an_anisotropic_volume():
     data = dataset(spacings=((0.8, 0.8, 5.0),) * 4, shapes=((300, 200, 30),) * 4)
     plan = make_plan(data, Wishes(network=NetworkSettings(ndim=2)), "cpu")

@@ -36,3 +36,14 @@ def test_structure_sets_name_their_structures(files):
     layout = detect_dicom(files.root)
     assert layout.structures == ("Heart", "Lung_L")
     assert layout.options == {"images": "*/CT", "label_dir": "{case}/rt"}
+
+
+def test_damaged_files_of_some_cases_do_not_end_the_search(files):
+    for name in ("p1", "p2", "p3"):
+        files.series(f"{name}/CT")
+        seg(files, f"{name}/CT", f"{name}/objects/x.dcm")
+    for path in (sorted((files.root / "p1/CT").iterdir())[1], files.root / "p2/objects/x.dcm"):
+        path.write_bytes(path.read_bytes()[:600])
+    layout = detect_dicom(files.root)
+    assert (layout.structures, layout.modality) == (("Liver",), "CT")
+    assert layout.options == {"images": "*/CT", "label_dir": "{case}/objects"}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 from medseg.errors import ManifestError
 from medseg.geometry.volume import Volume
@@ -283,6 +284,51 @@ def test_damaged_headers_are_named_before_anything_is_read(files, manifest):
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(ManifestError, match=r"IM0002\.dcm: (the header of|DICOM header)"):
         read_cases(manifest("dicom"))
+
+
+def test_damaged_series_are_set_aside_and_the_others_go_on(files, tmp_path, manifest):
+    names = "abcdefg"
+    files.series(*(f"images/{name}/CT" for name in names))
+    write_objects(files, "labels/{case}.dcm", *(f"{name}/CT" for name in names))
+    cut = files.root / "images/c/CT/IM0002.dcm"
+    cut.write_bytes(cut.read_bytes()[:700])
+    for path in (files.root / "images/d/CT").iterdir():  # nothing of it can be read
+        path.write_bytes(b"")
+    (files.root / "images/notes").mkdir()
+    (files.root / "images/notes/scan.dcm").write_bytes(b"text")  # not where the others are
+    seg = files.root / "labels/e/CT.dcm"
+    seg.write_bytes(seg.read_bytes()[:1200])
+    options = {"images": "images/**", "label_dir": "labels", "series": {"modality": "CT"}}
+    described = manifest("dicom", labels={"liver": 1}, options=options, modality="CT")
+    context = LocalContext(tmp_path / "run")
+    dataset = Ingest(manifest=described).run(context=context)
+    assert [row.case.id for row in dataset.cases] == ["a", "b", "f", "g"]
+    reasons = {row.case: row.reason for row in context.listed}
+    assert reasons.keys() == {"c", "d", "e", "images_notes"}
+    assert "CT/IM0002.dcm: the header of a CT Image ends before" in reasons["c"]
+    assert "has no DICOM preamble (empty or cut short?)" in reasons["d"]
+    assert "labels/e/CT.dcm: " in reasons["e"]
+
+
+def test_several_volumes_of_a_series(files, manifest):
+    files.series("images/a", "images/b")
+    for path in (files.root / "images/a").iterdir():
+        header = pydicom.dcmread(path)
+        header.EchoTime = 2.5
+        header.save_as(path)
+        header.EchoTime = 5.0
+        header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        header.save_as(path.with_name(f"late_{path.name}"))
+    options = {"images": "images/*"}
+    found = read_cases(manifest("dicom", options=options))
+    assert [case.id for case in found] == ["a_echo_time_2.5", "a_echo_time_5", "b"]
+    shapes = {load_image(case).volume.data.shape for case in found}
+    assert len(shapes) == 1
+    files.label("labels/a.nii.gz", "labels/b.nii.gz")
+    options["volume"] = {"echo_time": 5}
+    assert [c.id for c in read_cases(manifest("dicom", options=options))] == ["a", "b"]
+    with pytest.raises(ManifestError, match="did you mean 'echo_time'"):
+        read_cases(manifest("dicom", options=options | {"volume": {"echotime": 5}}))
 
 
 @pytest.mark.data

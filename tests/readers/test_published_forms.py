@@ -59,7 +59,7 @@ def test_synthia_class_is_the_first_of_three_16_bit_bands(files, read):
     assert not manifest.scheme.has_background
     bands[0, 0, 0] = 23
     sixteen_bits(files.place("RAND_CITYSCAPES/GT/LABELS/0000000.png"), bands)
-    with pytest.raises(CaseError, match="values 23 are not in the label map"):
+    with pytest.raises(CaseError, match="value 23 is not in the label map"):
         names_of(manifest, cases["0000000"])
 
 

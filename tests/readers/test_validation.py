@@ -51,7 +51,7 @@ def test_ignored_pixels_are_counted_nowhere(examine):
     ("mask", "expected"),
     [
         (np.full((6, 7), 255, np.uint8), "every voxel of the annotation is ignored"),
-        (np.full((6, 7), 2, np.uint8), r"values 2 are not in the label map .*2 on 42 pixels"),
+        (np.full((6, 7), 2, np.uint8), r"value 2 is not in the label map .*2 on 42 pixels"),
         (np.zeros((7, 6), np.uint8), r"label shape \(7, 6\) is not image shape \(6, 7\)"),
         (np.full((6, 7, 3), (1, 2, 3), np.uint8), r"mask is in colour.*#010203 \(100\.0%\)"),
     ],
@@ -66,7 +66,7 @@ def test_colours_outside_the_map_are_listed(examine):
     mask[0, 0] = (0, 0, 255)
     colours = {"#000000": "road", "#0000ff": "sky"}
     assert examine(mask, colours, "rgb").label_voxels == {"road": 41, "sky": 1}
-    with pytest.raises(CaseError, match="values 255 are not in the label map"):
+    with pytest.raises(CaseError, match="value 255 is not in the label map"):
         examine(mask, {"#000000": "road"}, "rgb")
 
 

@@ -18,6 +18,7 @@ from medseg.reporting.quality import (
     read_quality,
     write_quality,
 )
+from medseg.reporting.scan_checks import TrainingScans
 from medseg.reporting.tables import summaries_by_role, write_case_json
 from medseg.reporting.write import PageOptions, ReportInput, write_report
 from tests.reporting.examples import about, check_page, info, label_map, report
@@ -143,6 +144,23 @@ def test_a_case_shows_its_estimate_beside_the_truth_or_instead_of_it(tmp_path):
     old = case_contexts(made, {}, None, "CT")["new"]
     page = check_page(render_case_page(made[2], tmp_path / "new", about(), old))
     assert "not assessable, because this model has no calibrated estimate" in page.words
+
+
+def test_a_scan_unlike_those_of_training_makes_the_estimate_doubtful(tmp_path):
+    """The training scans had voxels of 1 x 2 x 1 mm; these are 4 mm thick."""
+    made = cases(tmp_path)
+    training = TrainingScans(
+        orientations=("RAS",), spacing_low=(1.0, 2.0, 1.0), spacing_high=(1.0, 2.0, 1.0),
+        tilt_degrees=0.0, intensity=None,
+    )  # fmt: skip
+    found = case_contexts(made, {}, training, "CT", (LIVER, TUMOUR))["new"].estimate
+    assert found[0].startswith("This scan is unlike those of training (voxel spacing). No")
+    assert found[1].startswith("Expected Dice of liver: 0.93")
+    alike = replace(training, spacing_low=(1.0, 2.0, 4.0), spacing_high=(1.0, 2.0, 4.0))
+    sentences = case_contexts(made, {}, alike, "CT", (LIVER, TUMOUR))["new"].estimate
+    assert sentences == found[1:]
+    unknown = [replace(made[2], expected=(UNKNOWN,))]  # nothing is promised, nothing is doubted
+    assert len(case_contexts(unknown, {}, training, "CT", (LIVER, TUMOUR))["new"].estimate) == 1
 
 
 def test_a_case_alone_has_the_estimate_of_its_model(tmp_path):

@@ -46,7 +46,7 @@ def test_right_is_on_the_left_and_the_head_at_the_top(tmp_path):
     ("view", "near", "far"),
     [
         ("coronal", np.s_[8:30, 20:26, 5:15], np.s_[8:30, 4:10, 5:15]),  # seen from the front
-        ("sagittal", np.s_[4:10, 8:22, 5:15], np.s_[28:36, 8:22, 5:15]),  # from the left
+        ("sagittal", np.s_[4:12, 8:22, 5:15], np.s_[28:36, 8:22, 5:15]),  # from the left
         ("axial", np.s_[8:30, 8:22, 2:5], np.s_[11:27, 11:19, 14:18]),  # from the feet
     ],
 )

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from medseg.stages.patch_sample import PatchSample
 from medseg.stages.plan import FORECAST, Planning
 from medseg.stages.resample import Resample
 from medseg.stages.train import Train
+from medseg.stages.train_folds import check_there
 from medseg.training.measure import StepCost
 from tests.fakes import LocalContext
 from tests.planning.tiny import dataset, manifest
@@ -167,3 +170,15 @@ def test_hippocampus_is_planned_whole(data_root, tmp_path):
         plan = Planning(network=settings, measure=False).run(dataset=data, context=gpu)
         assert plan.patch_size == (40, 56, 40)
         assert not plan.batch_dice
+
+
+def test_a_fold_that_is_not_there_is_missed_before_anything_is_resampled(tmp_path):
+    rows = tuple(SimpleNamespace(split="train", fold=number % 2) for number in range(4))
+    divided = replace(dataset(), cases=(*rows, SimpleNamespace(split="test", fold=None)))
+    for folds, missing in ((7, "7"), ([0, 2, 3], "2, 3")):
+        stage = Planning(measure=False, train=Train(folds=folds))
+        with pytest.raises(ConfigError, match=rf"no fold {missing}; the folds are 0, 1 "):
+            stage.run(dataset=divided, context=LocalContext(tmp_path))
+    check_there([1, 0], divided)
+    check_there("all", divided)
+    check_there(3, dataset())  # nothing is divided: training says so

@@ -120,7 +120,7 @@ def test_rules_are_decided_on_validation_and_applied_to_all(tmp_path, plan):
 
 def test_few_validation_cases_decide_nothing_and_say_so(tmp_path, plan, caplog):
     validation = write_case(tmp_path, "val", BRIGHT, 5 * (BRIGHT > 0))
-    caplog.set_level("INFO", logger="medseg.stages.postprocess")
+    caplog.set_level("INFO", logger="medseg.stages.learn_rules")
     found, _ = run(Postprocess(), plan, [validation], {"val": with_island()}, tmp_path)
     assert np.array_equal(nib.load(found.cases[0].file).get_fdata(), 5 * with_island())
     assert "bright: nothing is done (rules change at most 1 of 1 cases; 6 are" in caplog.text

@@ -17,14 +17,13 @@ from medseg.artefacts import (
     NetworkSpec,
     PredictedCase,
     Predictions,
-    TrainedFold,
-    TrainedModel,
 )
 from medseg.case import Case, Split
 from medseg.errors import ConfigError, StageError
 from medseg.geometry.volume import Grid
 from medseg.labels import Label, LabelScheme
 from medseg.stages.previous import PreviousRun, previous_token, unseen_predictions
+from medseg.trained import TrainedFold, TrainedModel
 
 GRID = Grid.of((4, 4, 4), np.eye(4))
 SPLITS: dict[str, tuple[Split, int | None]] = {

@@ -16,8 +16,6 @@ from medseg.artefacts import (
     NetworkSpec,
     Plan,
     SetAside,
-    TrainedFold,
-    TrainedModel,
 )
 from medseg.case import Case, ImageFile, LabelPart
 from medseg.finished import PostprocessRule, Segmentations, SegmentedCase
@@ -25,6 +23,7 @@ from medseg.geometry.volume import Grid
 from medseg.io.store import write_array
 from medseg.labels import Label, LabelScheme
 from medseg.stages.report import Report
+from medseg.trained import TrainedFold, TrainedModel
 from tests.fakes import LocalContext
 from tests.reporting.examples import check_page
 
@@ -66,21 +65,47 @@ def ingested(folder, name, split, fold=None, warnings=(), labelled=True):
     )
 
 
+INFO = DataInfo(
+    name="made_up",
+    title="Made up",
+    modality="CT",
+    channels=("image",),
+    origin="SYNTHETIC",
+    licence="CC0",
+    citation="",
+    digest="0123456789abcdef",
+)
+NETWORK = NetworkSpec(name="unet", arguments={})
+PLAN = Plan(
+    spacing=(1.0, 1.5, 3.0),
+    normalization=(),
+    coarse_axis=None,
+    patch_size=(8, 8, 8),
+    batch_size=2,
+    slice_axis=None,
+    mirror_axes=(),
+    network=NETWORK,
+    budget="10it",
+    scheme=SCHEME,
+    info=INFO,
+    decisions=(Decision(key="train.lr", value=0.002, rule="adamw", data="none"),),
+)
+
+
 def inputs(tmp_path, roles, preds):
     """Build what the stage reads: ``roles`` maps a case to its split and fold."""
-    info = DataInfo(
-        name="made_up",
-        title="Made up",
-        modality="CT",
-        channels=("image",),
-        origin="SYNTHETIC",
-        licence="CC0",
-        citation="",
-        digest="0123456789abcdef",
-    )
+    return {
+        "dataset": dataset_of(tmp_path / "data", roles),
+        "plan": PLAN,
+        "segmentations": segmentations_of(tmp_path, roles, preds),
+        "model": model_of(tmp_path, {0, *(f for _, f in roles.values() if f is not None)}),
+    }
+
+
+def dataset_of(folder, roles):
     cases = tuple(
         ingested(
-            tmp_path / "data",
+            folder,
             name,
             split,
             fold,
@@ -89,36 +114,19 @@ def inputs(tmp_path, roles, preds):
         )
         for name, (split, fold) in roles.items()
     )
-    dataset = Dataset(
-        info=info,
-        scheme=SCHEME,
-        cases=cases,
-        fingerprint=Fingerprint(spacings=(), shapes=(), crop_ratio=1.0, intensities=()),
-    )
-    network = NetworkSpec(name="unet", arguments={})
-    plan = Plan(
-        spacing=(1.0, 1.5, 3.0),
-        normalization=(),
-        coarse_axis=None,
-        patch_size=(8, 8, 8),
-        batch_size=2,
-        slice_axis=None,
-        mirror_axes=(),
-        network=network,
-        budget="10it",
-        scheme=SCHEME,
-        info=info,
-        decisions=(Decision(key="train.lr", value=0.002, rule="adamw", data="none"),),
-    )
-    history = tmp_path / "history.csv"
+    fingerprint = Fingerprint(spacings=(), shapes=(), crop_ratio=1.0, intensities=())
+    return Dataset(info=INFO, scheme=SCHEME, cases=cases, fingerprint=fingerprint)
+
+
+def model_of(folder, folds):
+    history = folder / "history.csv"
     history.write_text("step,train/loss,val/dice/liver\n1,2.0,0.1\n2,1.0,0.5\n")
-    folds = {0, *(fold for _, fold in roles.values() if fold is not None)}
-    model = TrainedModel(
-        network=network,
+    return TrainedModel(
+        network=NETWORK,
         folds=tuple(
             TrainedFold(
                 fold=fold,
-                weights=tmp_path / "weights.safetensors",
+                weights=folder / "weights.safetensors",
                 cases=(),
                 steps=20,
                 best_step=10,
@@ -129,24 +137,21 @@ def inputs(tmp_path, roles, preds):
             for fold in sorted(folds)
         ),
     )
-    segmented = tuple(
+
+
+def segmentations_of(folder, roles, preds):
+    cases = tuple(
         SegmentedCase(
             id=name,
             split=split,
             fold=fold,
-            file=tmp_path / f"{name}.nii.gz",
-            pred=write_array(tmp_path / f"{name.replace('/', '-')}.b2nd", preds[name]),
+            file=folder / f"{name}.nii.gz",
+            pred=write_array(folder / f"{name.replace('/', '-')}.b2nd", preds[name]),
         )
         for name, (split, fold) in roles.items()
     )
     rules = (PostprocessRule(structure="liver", keep_largest=True),)
-    segmentations = Segmentations(cases=segmented, rules=rules, model=tmp_path / "model")
-    return {
-        "dataset": dataset,
-        "plan": plan,
-        "segmentations": segmentations,
-        "model": model,
-    }
+    return Segmentations(cases=cases, rules=rules, model=folder / "model")
 
 
 def run(tmp_path, roles, preds, *, identifiers="drop"):

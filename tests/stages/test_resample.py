@@ -108,3 +108,9 @@ def test_the_arguments_of_a_case_do_not_change_with_the_network(ingested):
 def test_only_linear_and_cubic():
     with pytest.raises(ConfigError, match="3 \\(cubic\\) or 1"):
         Resample(order=2)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, -1.0), (0.0, 1.0), (float("nan"), 1.0), ()])
+def test_a_spacing_that_is_none_is_refused(spacing):
+    with pytest.raises(ConfigError, match=r"resample\.spacing: .* must be above 0"):
+        Resample(spacing=spacing)

@@ -217,6 +217,11 @@ def test_the_old_key_names_the_new_one(tmp_path):
         validate(Train, read_document(tmp_path / "c.yaml"))
 
 
+def test_a_size_without_a_unit_is_refused_before_anything_runs():
+    with pytest.raises(ConfigError, match=r"train\.memory is '24'; write a size such as 8GB"):
+        Train(memory="24")
+
+
 def test_all_folds_of_cases_without_any_are_explained(tmp_path):
     task = make_task(tmp_path)
     cases = tuple(replace(case, fold=None) for case in task.train + task.validation)

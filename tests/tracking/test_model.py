@@ -12,21 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from medseg.artefacts import (
-    ChannelNormalization,
-    DataInfo,
-    NetworkSpec,
-    Plan,
-    TrainedFold,
-    TrainedModel,
-)
+from medseg.artefacts import ChannelNormalization, DataInfo, NetworkSpec, Plan
 from medseg.finished import PostprocessRule
 from medseg.labels import Label, LabelScheme
-from medseg.model_document import Inference
 from medseg.model_folder import write_model_folder
 from medseg.networks import build_network
+from medseg.settings import Inference
 from medseg.tracking.mlflow_tracker import MlflowTracker
 from medseg.tracking.store import asking
+from medseg.trained import TrainedFold, TrainedModel
 
 CT = ChannelNormalization(scheme="ct", clip=(-100.0, 300.0), mean=50.0, std=100.0)
 LIVER = LabelScheme(labels=(Label(value=6, name="liver"),))

@@ -66,6 +66,18 @@ def test_gamma_keeps_mean_and_spread_and_order(change):
     assert (changed - image).abs().max() > 0.01
 
 
+@BOTH
+def test_gamma_is_a_power_of_the_values_between_0_and_1(shape):
+    image, gamma = some(shape), torch.tensor([[0.7, 1.5], [1.2, 0.9]])
+    changed = intensity.change_gamma(image, gamma).numpy()
+    for i, row in enumerate(gamma.tolist()):
+        for c, exponent in enumerate(row):
+            source = image[i, c].double().numpy()
+            power = ((source - source.min()) / (source.max() - source.min())) ** exponent
+            expected = (power - power.mean()) / power.std() * source.std() + source.mean()
+            np.testing.assert_allclose(changed[i, c], expected, atol=1e-5)
+
+
 def test_gamma_of_a_constant_image_is_that_image():
     image = torch.full((1, 1, 4, 4), 2.0)
     torch.testing.assert_close(intensity.change_gamma(image, torch.tensor([[1.5]])), image)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from medseg.labels import IGNORE_INDEX
 from medseg.transforms import sampling
-from medseg.transforms.sampling import resample, vote
+from medseg.transforms.sampling import interpolate, resample, resample_axes, vote
 
 SHAPES = pytest.mark.parametrize(
     ("source", "size"),
@@ -43,6 +43,33 @@ def test_values_are_those_of_scipy(source, size):
         )
         assert np.array_equal(turned[i, 0].numpy(), expected)
     assert turned.dtype == torch.int16
+
+
+@SHAPES
+def test_axis_by_axis_is_at_once(source, size):
+    generator = torch.Generator().manual_seed(5)
+    image = torch.randn(2, 3, *source, generator=generator)
+    label = torch.randint(0, 300, (2, 1, *source), dtype=torch.int16, generator=generator)
+    along = [
+        torch.rand(n, generator=generator) * (extent + 1) - 1  # in no order, inside and outside
+        for n, extent in zip(size, source, strict=True)
+    ]
+    along[-1][0] = -0.8
+    grid = torch.stack(torch.meshgrid(along, indexing="ij"))
+    moved, turned = resample_axes(image, label, along)
+    expected = resample(image, label, readers([grid, grid]), size)
+    torch.testing.assert_close(moved, expected[0], atol=1e-5, rtol=0)
+    assert torch.equal(turned, expected[1])
+    assert turned.dtype == torch.int16
+    assert (turned[..., 0] == IGNORE_INDEX).all()
+
+
+def test_interpolation_by_hand():
+    image, place = torch.tensor([0.0, 10.0, 20.0]), torch.tensor([-1.0, 0.5, 1.25, 9.0])
+    expected = torch.tensor([0.0, 5.0, 12.5, 20.0])
+    assert torch.equal(interpolate(image, 0, place), expected)
+    assert torch.equal(interpolate(image[:, None], 0, place), expected[:, None])
+    assert torch.equal(interpolate(image.expand(2, 3), 1, place), expected.expand(2, 4))
 
 
 def test_slabs_make_no_difference(monkeypatch):

@@ -84,3 +84,19 @@ def test_thin_patches_turn_in_their_plane_only():
     _, thin = spatial.apply_affine(label[:, None].float(), label, matrices, (5.0, 1.0, 1.0))
     _, plain = spatial.apply_affine(label.float(), label[:, 0], flat, (1.0, 1.0))
     assert torch.equal(thin[:, 0], plain)
+
+
+@pytest.mark.parametrize("size", [(14, 9), (12, 9, 10), (1, 12, 10)])
+def test_one_scaled_patch_is_what_it_is_beside_a_turned_one(size):
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 2, *size, generator=generator)
+    label = torch.randint(0, 5, (2, *size), generator=generator, dtype=torch.int16)
+    angles = torch.zeros(2, len(spatial.rotation_planes(size)))
+    angles[1] = 0.3
+    matrices = spatial.affine_matrices(angles, torch.tensor([0.83, 1.1]), size)
+    shift = torch.full((2, len(size)), 0.37).double() * (torch.tensor(size) > 1)
+    spacing = (1.0, 0.7, 1.3)[: len(size)]
+    both = spatial.apply_affine(image, label, matrices, spacing, shift=shift)
+    alone = spatial.apply_affine(image[:1], label[:1], matrices[:1], spacing, shift=shift[:1])
+    torch.testing.assert_close(alone[0], both[0][:1], atol=1e-5, rtol=0)
+    assert torch.equal(alone[1], both[1][:1])

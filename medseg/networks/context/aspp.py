@@ -21,11 +21,13 @@ class ASPP(nn.Module):
     rates : sequence of int
         Dilation of each dilated branch. One that reaches past the map acts as a 1x1 convolution.
     kernel : tuple of int
-        Of the dilated convolutions and the fusing one.
+        Of the dilated convolutions.
     norm : str
         The pooled branch has none.
     separable : bool
         Make the dilated convolutions depthwise separable [2]_.
+    fuse_kernel : int
+        Side of the fusing convolution, where the others have one; 1 in [1]_.
 
     References
     ----------
@@ -43,6 +45,7 @@ class ASPP(nn.Module):
         kernel: tuple[int, ...],
         norm: str,
         separable: bool = False,
+        fuse_kernel: int = 3,
     ) -> None:
         super().__init__()
         dilated = Separable if separable else ConvNormAct
@@ -55,7 +58,8 @@ class ASPP(nn.Module):
             )
         self.pooled = PooledUnit(ndim, channels, out_channels, bins=1)
         wide = (2 + len(rates)) * out_channels
-        self.fuse = ConvNormAct(ndim, wide, out_channels, kernel=kernel, norm=norm)
+        fusing = tuple(fuse_kernel if k > 1 else 1 for k in kernel)
+        self.fuse = ConvNormAct(ndim, wide, out_channels, kernel=fusing, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, *spatial) to (B, out_channels, *spatial)."""
@@ -72,6 +76,7 @@ def make_aspp(
     rates: Sequence[int] | None,
     norm: str,
     separable: bool = False,
+    fuse_kernel: int = 3,
 ) -> ASPP:
     """Return the pyramid for an encoder's last map; without ``rates`` with `default_rates`."""
     return ASPP(
@@ -82,6 +87,7 @@ def make_aspp(
         kernel=encoder.kernel,
         norm=norm,
         separable=separable,
+        fuse_kernel=fuse_kernel,
     )
 
 

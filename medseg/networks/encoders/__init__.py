@@ -9,8 +9,10 @@ from typing import Any
 from medseg.networks.encoders.base import Encoder
 from medseg.networks.encoders.densenet import DenseNet
 from medseg.networks.encoders.jpu import JPU
+from medseg.networks.encoders.mit import MITS, MixTransformer
 from medseg.networks.encoders.mobilenet import LARGE, SMALL, MobileNetV3
 from medseg.networks.encoders.mscan import FORMS, MSCAN
+from medseg.networks.encoders.plain import Plain
 from medseg.networks.encoders.resnet import ResNet
 from medseg.networks.encoders.timm import PREFIX, timm_encoder
 from medseg.networks.encoders.vgg import VGG
@@ -37,6 +39,8 @@ _PLAIN: Mapping[str, Callable[..., Encoder]] = {
     "mobilenet_v3_large": partial(MobileNetV3, rows=LARGE),
     "mobilenet_v3_small": partial(MobileNetV3, rows=SMALL),
     **{name: partial(MSCAN, **form) for name, form in FORMS.items()},
+    **{name: partial(MixTransformer, **form) for name, form in MITS.items()},
+    "plain": Plain,
     "vgg16": partial(VGG, norm="none"),
     "vgg16_bn": partial(VGG, norm="batch"),
     "xception41": partial(Xception, middle=8),

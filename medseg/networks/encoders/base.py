@@ -67,7 +67,7 @@ def dilate(
     ndim = len(steps[0])
     limit = None
     if output_stride is not None:
-        limit = per_axis(output_stride, ndim, "network.output_stride")
+        limit = per_axis(output_stride, ndim, "network.arguments.output_stride")
     total, rate = [1] * ndim, [1] * ndim
     strides, rates = [], []
     for step in steps:

@@ -61,7 +61,7 @@ class DenseNet(Encoder):
         super().__init__()
         if depth not in LAYERS:
             known = ", ".join(map(str, LAYERS))
-            raise ConfigError(f"network.depth is {depth}; DenseNet has {known}")
+            raise ConfigError(f"network.arguments.depth is {depth}; DenseNet has {known}")
         steps = level_axes(strides, (2,) * 5, ndim, 5, "strides")
         kernels = level_axes(kernel_sizes, (7, 3, 3, 3, 3), ndim, 5, "kernel_sizes")
         kept, rates = dilate(steps, output_stride)

@@ -63,7 +63,7 @@ class JPU(Encoder):
         strides, kernel = self.inner.strides, self.inner.kernel
         self.first = max(0, len(strides) - 3)
         if output_stride is not None:
-            limit = per_axis(output_stride, ndim, "network.output_stride")
+            limit = per_axis(output_stride, ndim, "network.arguments.output_stride")
             far = [i for i, s in enumerate(strides) if _reaches(s, limit)]
             self.first = far[0] if far else len(strides) - 1
         wide, joined = scaled(join_channels, width), self.inner.channels[self.first :]

@@ -83,8 +83,8 @@ class MSCAN(Encoder):
         steps = level_axes(strides, (2,) * (levels + 1), ndim, levels + 1, "strides")
         kernels = level_axes(kernel_sizes, (3,) * (levels + 1), ndim, levels + 1, "kernel_sizes")
         kept, rates = dilate(steps, output_stride)
-        counts = per_level(depths, levels, "network.depths")
-        ratios = per_level(expansions, levels, "network.expansions")
+        counts = per_level(depths, levels, "network.arguments.depths")
+        ratios = per_level(expansions, levels, "network.arguments.expansions")
         sizes = [scaled(w, width) for w in widths]
         half = max(1, sizes[0] // 2)
         self.stem = nn.Sequential(

@@ -83,7 +83,9 @@ class ResNet(Encoder):
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
-            raise ConfigError(f"network.depth is {depth}; ResNet has {', '.join(map(str, DEPTHS))}")
+            raise ConfigError(
+                f"network.arguments.depth is {depth}; ResNet has {', '.join(map(str, DEPTHS))}"
+            )
         steps = level_axes(strides, (2,) * 5, ndim, 5, "strides")
         default = (3 if deep_stem else 7, 3, 3, 3, 3)
         kernels = level_axes(kernel_sizes, default, ndim, 5, "kernel_sizes")

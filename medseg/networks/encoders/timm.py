@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,7 +20,8 @@ class TimmEncoder(Encoder):
     """The features of a model of timm, fine to coarse.
 
     Our decoders expect a first map at half the resolution, which many transformers and ConvNeXt do
-    not make: such a model gets one convolution of stride 2 beside it.
+    not make: such a model gets one convolution of stride 2 beside it. A map at full resolution
+    (VGG) is left out. Transformers are asked to take images of any size, which not all can.
 
     Parameters
     ----------
@@ -42,7 +45,8 @@ class TimmEncoder(Encoder):
     MissingExtraError
         If timm is not installed, or does not import.
     ConfigError
-        If it is to be 3-D or narrower, or timm refuses the name or an argument.
+        If it is to be 3-D or narrower, or timm refuses the name or an argument; and when it sees
+        an image of a size that it does not take.
     """
 
     def __init__(
@@ -77,19 +81,16 @@ class TimmEncoder(Encoder):
         own = {} if output_stride is None else {"output_stride": output_stride}
         try:
             with LinspaceOnCpu():
-                self.network: nn.Module = library.create_model(
-                    name,
-                    pretrained=False,
-                    features_only=True,
-                    in_chans=in_channels,
-                    **{**own, **arguments},
-                )
+                self.network = _features(library, name, in_chans=in_channels, **own, **arguments)
         except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:
             raise ConfigError(f"network.arguments.encoder: '{whole}': {error}") from error
         info: Any = self.network.feature_info
         channels, strides = tuple(info.channels()), tuple(info.reduction())
         # windowed transformers hand out their features with the channels last
         self.last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
+        self.whole = whole
+        self.first = 1 if strides[0] == 1 else 0
+        channels, strides = channels[self.first :], strides[self.first :]
         self.stem: nn.Module | None = None
         if strides[0] > 2:
             first = max(8, channels[0] // 2)
@@ -101,8 +102,30 @@ class TimmEncoder(Encoder):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map (B, in_channels, rows, cols) to maps (B, channels[i], rows / s, cols / s)."""
-        maps = [x.permute(0, 3, 1, 2) if self.last else x for x in self.network(image)]
+        try:
+            made = self.network(image)[self.first :]
+        except AssertionError as error:  # of its patches or windows
+            raise ConfigError(
+                f"network.arguments.encoder: '{self.whole}' does not take an image of "
+                f"{image.shape[2]} x {image.shape[3]} ({error}); set patch_sample.patch_size and "
+                "network.arguments.img_size to what it takes, or take a convolutional model"
+            ) from error
+        maps = [x.permute(0, 3, 1, 2) if self.last else x for x in made]
         return maps if self.stem is None else [self.stem(image), *maps]
+
+
+def _features(library: ModuleType, name: str, **arguments: Any) -> nn.Module:
+    """Build a model that returns its features, and takes any size if it can."""
+    build = partial(library.create_model, name, pretrained=False, features_only=True)
+    for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}):
+        try:
+            made: nn.Module = build(**{**any_size, **arguments})
+        except TypeError:  # it has no such argument, or not that of the user: see below
+            continue
+        break
+    else:
+        made = build(**arguments)
+    return made
 
 
 def timm_encoder(name: str, **arguments: Any) -> Encoder:

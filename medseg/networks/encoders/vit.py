@@ -66,13 +66,13 @@ class ViT(Encoder):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        side = per_axis(patch, ndim, "network.patch")
-        places = per_axis(GRIDS[ndim] if grid is None else grid, ndim, "network.grid")
+        side = per_axis(patch, ndim, "network.arguments.patch")
+        places = per_axis(GRIDS[ndim] if grid is None else grid, ndim, "network.arguments.grid")
         self.take = (depth - 1,) if take is None else tuple(take)
         if not self.take or self.take[-1] != depth - 1 or list(self.take) != sorted(set(self.take)):
             raise ConfigError(
-                f"network.take is {self.take}; give layers in rising order, from 0 on, and the "
-                f"last one ({depth - 1}) among them"
+                f"network.arguments.take is {self.take}; give layers in rising order, from 0 on, "
+                f"and the last one ({depth - 1}) among them"
             )
         self.embed = CONV[ndim](in_channels, embed_dim, side, side)  # type: ignore[arg-type]
         self.token = nn.Parameter(torch.empty(1, 1, embed_dim))

@@ -35,8 +35,8 @@ def test_mistakes_are_explained():
 
 
 PLAIN = {  # one of each family; the others differ in their depth
-    *("densenet121", "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet18_jpu"),
-    *("resnet50_v1c", "vgg16_bn", "xception41"),
+    *("densenet121", "mit_b0", "mobilenet_v3_large", "mobilenet_v3_small", "plain", "resnet18"),
+    *("resnet18_jpu", "resnet50_v1c", "vgg16_bn", "xception41"),
 }
 
 

@@ -19,6 +19,7 @@ from medseg.artefacts import NetworkSpec
 from medseg.errors import ConfigError, MissingExtraError
 from medseg.networks import Prediction, build_network
 from medseg.networks.encoders import build_encoder
+from medseg.networks.pretrained import load_pretrained
 
 
 class FakeInfo:
@@ -53,11 +54,18 @@ def fake_timm(monkeypatch):
     asked = {}
 
     def create_model(model_name, pretrained=False, features_only=False, in_chans=3, **kwargs):
+        asked.clear()
         asked.update(pretrained=pretrained, features_only=features_only, **kwargs)
-        if model_name == "resnet18":
+        if model_name == "resnet18" and not kwargs.keys() & {"dynamic_img_size", "strict_img_size"}:
             return FakeFeatures(in_chans, [2, 4, 8, 16, 32], "NCHW")
         if model_name == "swin_tiny":
+            if kwargs.pop("strict_img_size", True):
+                raise TypeError("no such argument: dynamic_img_size")
             return FakeFeatures(in_chans, [4, 8, 16, 32], "NHWC")
+        if kwargs.keys() & {"dynamic_img_size", "strict_img_size"}:
+            raise TypeError("got an unexpected keyword argument")
+        if model_name == "vgg11":
+            return FakeFeatures(in_chans, [1, 2, 4, 8], "NCHW")
         raise RuntimeError(f"Unknown model ({model_name})")
 
     module = ModuleType("timm")
@@ -69,7 +77,8 @@ def fake_timm(monkeypatch):
 @pytest.mark.parametrize("name", ["resnet18", "swin_tiny"])
 def test_maps_have_the_channels_and_strides_they_are_said_to_have(fake_timm, name):
     encoder = build_encoder(f"timm:{name}", ndim=2, in_channels=2)
-    assert fake_timm == {"pretrained": False, "features_only": True}
+    any_size = {"strict_img_size": False} if name == "swin_tiny" else {}
+    assert fake_timm == {"pretrained": False, "features_only": True, **any_size}
     assert encoder.divisor == (32, 32)
     maps = encoder(torch.randn(2, 2, 64, 32))
     assert [s[0] for s in encoder.strides] == [2, 4, 8, 16, 32]
@@ -116,10 +125,45 @@ def test_a_missing_extra_is_one_line_that_names_it(monkeypatch):
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "mobilenetv3_small_050"])
-def test_the_real_library(name):
-    pytest.importorskip("timm", exc_type=ImportError)
+def test_a_map_at_full_resolution_is_left_out(fake_timm):
+    encoder = build_encoder("timm:vgg11", ndim=2, in_channels=1)
+    assert [s[0] for s in encoder.strides] == [2, 4, 8]
+    assert [x.shape[2] for x in encoder(torch.randn(1, 1, 16, 16))] == [8, 4, 2]
+
+
+def test_a_size_that_a_model_does_not_take_is_told(fake_timm):
+    encoder = build_encoder("timm:resnet18", ndim=2, in_channels=1)
+
+    def refuse(*_):
+        raise AssertionError("Input height (64) doesn't match model (224).")
+
+    encoder.network.register_forward_pre_hook(refuse)
+    with pytest.raises(ConfigError, match=r"does not take an image of 64 x 32 \(Input height"):
+        encoder(torch.zeros(1, 1, 64, 32))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "convnext_atto",
+        "mobilenetv3_small_050",
+        "densenet121",
+        "vgg11_bn",
+        "swin_tiny_patch4_window7_224",
+        "vit_tiny_patch16_224",
+        "pvt_v2_b0",
+        "efficientnet_b0",
+    ],
+)
+def test_the_real_library(name, tmp_path):
+    timm = pytest.importorskip("timm", exc_type=ImportError)
     encoder = build_encoder(f"timm:{name}", ndim=2, in_channels=2)
+    torch.save(timm.create_model(name).state_dict(), tmp_path / "published.pth")
+    report = load_pretrained(encoder, tmp_path / "published.pth")
+    assert all(name.startswith("stem.") for name in report.untouched)  # our own convolution
+    assert report.mismatched == ()
+    assert len(report.averaged) == 1  # two channels, not three
     maps = encoder(torch.randn(2, 2, 64, 96))
     assert [tuple(x.shape[1:]) for x in maps] == [
         (c, 64 // s[0], 96 // s[1]) for c, s in zip(encoder.channels, encoder.strides, strict=True)
