@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ class _Lines:
         if now - self.told >= self.every_s and self.done > 0:
             self.told = now
             left = (now - self.started) / self.done * max(self.total - self.done, 0.0)
-            done, total = (f"{value:.0f}" for value in (self.done, self.total))
+            done, total = math.floor(self.done + 1e-6), round(self.total)  # shares: nearly 1
             tail = f" ({note})" if note else ""
             unit = self.unit if self.unit.endswith("s") else f"{self.unit}s"
             logger.info("%s %s/%s %s, %s left%s", self.name, done, total, unit, clock(left), tail)

@@ -155,6 +155,7 @@ class DevicePlan:
             in_channels=len(self.dataset.info.channels) + self.previous_classes,
             num_classes=self.classes,
             capacity=self.capacity,
+            cases=self.cases,
         )
         rules = {key: argument_rule(key, self.capacity.rule) for key in planned}
         if self._counted(planned):
@@ -178,6 +179,8 @@ class DevicePlan:
         if key == "num_classes":
             names = self.dataset.scheme.output_names
             return f"outputs {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        if key == "norm":
+            return f"{self.cases} training cases"
         return f"patch {by(patch_size)}"
 
     def _lighter(self, network: NetworkSpec, topology: Topology, batch_size: int) -> int:

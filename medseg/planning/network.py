@@ -12,6 +12,9 @@ from medseg.planning.topology import Topology, plan_topology, strided_topology
 
 Arguments = dict[str, Any]
 
+FEW_CASES = 8
+"""Below it running statistics of batch normalisation suit the few scanners that were seen alone."""
+
 
 def topology_rule(
     spacing: Sequence[float], given: Mapping[str, Any], capacity: Capacity, *, exact: bool
@@ -50,11 +53,13 @@ def network_arguments(
     in_channels: int,
     num_classes: int,
     capacity: Capacity,
+    cases: int,
 ) -> Arguments:
     """Return all arguments of a network that follow from the data and the device.
 
     A network without a rule here gets ``ndim``, ``in_channels`` and ``num_classes`` alone; its
-    own defaults decide the rest.
+    own defaults decide the rest. With fewer than `FEW_CASES` cases to train and validate on,
+    instance normalisation takes the place of batch normalisation.
     """
     base: Arguments = {
         "ndim": len(topology.patch_size),
@@ -62,7 +67,12 @@ def network_arguments(
         "num_classes": num_classes,
     }
     rule = RULES.get(name)
-    return base if rule is None else base | rule(topology, capacity)
+    if rule is None:
+        return base
+    planned = base | rule(topology, capacity)
+    if planned.get("norm") == "batch" and cases < FEW_CASES:
+        planned["norm"] = "instance"
+    return planned
 
 
 def settled(name: str, arguments: Mapping[str, Any]) -> Arguments:

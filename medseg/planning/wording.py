@@ -19,6 +19,7 @@ def argument_rule(key: str, capacity: str) -> str:
         "strides": "halve an axis while it has 8 voxels and is not twice as coarse as the finest",
         "kernel_sizes": "1 along an axis twice as coarse as the finest, until it is pooled level",
         "deep_supervision": "the coarser levels of the decoder answer too, as in nnU-Net",
+        "norm": "instance for fewer than 8 cases and on a GPU; else, and in V-Net, batch",
         "residual": "residual blocks on a CPU, where training is short; else nnU-Net's plain ones",
         "thin": "one convolution a side at full resolution on a CPU, where the time goes; else two",
         "convs": "the paper's: 1, 2, 3, 3, ... a level",

@@ -142,6 +142,19 @@ def test_plain_lines_tell_the_time_left(
     ]
 
 
+def test_a_case_counts_when_it_is_done(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = iter([0.0, 15.0, 30.0])
+    monkeypatch.setattr("medseg.pipelines.progress.time.monotonic", lambda: next(times))
+    caplog.set_level(logging.INFO)
+    with Display(every_s=10).open("predict", 1, "case") as bar:
+        bar.advance(0.75)
+        bar.advance(1 - 0.75 - 1e-9)  # the shares of its tiles
+    said = [record.message for record in caplog.records]
+    assert [line.split(",")[0] for line in said] == ["predict 0/1 cases", "predict 1/1 cases"]
+
+
 def test_clock() -> None:
     assert [clock(s) for s in (0, 59.6, 3599, 3600)] == ["0:00", "1:00", "59:59", "1:00:00"]
 

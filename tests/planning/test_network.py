@@ -25,7 +25,7 @@ def test_planned_networks_can_be_built_and_fit_the_patch(name, device, patch, sp
     least = 2 if name == "unetpp" else 1  # nested nodes need a level below them
     topology = plan_topology(patch, spacing, max_levels=5, min_levels=least)
     arguments = network_arguments(
-        name, topology, in_channels=2, num_classes=3, capacity=capacity_of(device)
+        name, topology, in_channels=2, num_classes=3, capacity=capacity_of(device), cases=9
     )
     with torch.device("meta"):
         network = build_network(NetworkSpec(name=name, arguments=arguments)).eval()
@@ -49,6 +49,18 @@ def test_given_strides_decide_the_divisor():
 def test_a_network_without_a_rule_gets_the_bare_facts():
     topology = plan_topology((32, 32), (1, 1))
     arguments = network_arguments(
-        "segnet", topology, in_channels=3, num_classes=12, capacity=capacity_of("cpu")
+        "segnet", topology, in_channels=3, num_classes=12, capacity=capacity_of("cpu"), cases=9
     )
     assert arguments == {"ndim": 2, "in_channels": 3, "num_classes": 12}
+
+
+@pytest.mark.parametrize(
+    ("device", "cases", "norm"),
+    [("cpu", 7, "instance"), ("cpu", 8, "batch"), ("cuda", 7, "instance"), ("cuda", 8, "instance")],
+)
+def test_few_cases_are_normalised_one_by_one(device, cases, norm):
+    topology = plan_topology((32, 32), (1, 1))
+    arguments = network_arguments(
+        "unet", topology, in_channels=1, num_classes=2, capacity=capacity_of(device), cases=cases
+    )
+    assert arguments["norm"] == norm
